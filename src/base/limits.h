@@ -1,0 +1,27 @@
+// Compile-time limits, in one place. Run-time limits are settings (app/config.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace infinicache {
+
+// The unit of coding, checksum and transfer. 128 KiB keeps a 10+2 stripe (1.5 MiB) within a 2 MiB
+// L2 cache while the per-strip cost (one frame, one system call each side) stays below a tenth of
+// the copy itself.
+inline constexpr std::size_t kStripBytesMax = 128 * kKiB;
+
+// Strips are padded to this for coding (one cache line, and the step of the coding kernels).
+inline constexpr std::size_t kStripAlignment = 64;
+
+// d + p of the widest code. Loss patterns are 64-bit masks.
+inline constexpr std::size_t kCodeWidthMax = 32;
+
+inline constexpr std::size_t kKeyBytesMax = 32 * kKiB;
+
+// Nodes per pool: placement scans them all.
+inline constexpr std::size_t kNodesMax = 4096;
+
+}  // namespace infinicache

@@ -1,0 +1,95 @@
+#include "cache/cache.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace infinicache::cache {
+namespace {
+
+// Expired objects leave within about (objects / kSweepBatch) * kSweepEvery even if nobody asks for
+// them.
+constexpr Duration kSweepEvery = std::chrono::milliseconds(100);
+constexpr std::size_t kSweepBatch = 2000;
+
+}  // namespace
+
+Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, CacheOptions options,
+             std::span<net::EventLoop* const> loops)
+    : pool_(pool), shared_(clock, options), sweep_(control) {
+  CHECK(!loops.empty());
+  // Versions increase across restarts too: a restarted proxy's are later than any it made before.
+  shared_.last_version = static_cast<std::uint64_t>(clock.WallNow()) << 20;
+  shared_.repairs = std::make_unique<RepairQueue>(options.repair);
+  for (net::EventLoop* loop : loops) {
+    pool::LoopLinks& links = pool_.AddLoop(*loop);
+    if (!reclaim_queue_) reclaim_queue_ = std::make_shared<ReclaimQueue>(links);
+    workers_.push_back(
+        std::make_unique<Worker>(shared_, *loop, links, shared_.last_version + workers_.size()));
+    repairers_.push_back(std::make_unique<Repairer>(*workers_.back()));
+  }
+  shared_.reclaimer = reclaim_queue_;
+  shared_.repairs->set_wake([this] {
+    // One sleeping repairer is enough: each goes on until the queue is empty.
+    const std::size_t next =
+        next_repairer_.fetch_add(1, std::memory_order_relaxed) % workers_.size();
+    workers_[next]->loop().Post([&repairer = *repairers_[next]] { repairer.Wake(); });
+  });
+  pool_.set_on_instance_lost(
+      [this](NodeId node, pool::Epoch epoch) { OnInstanceLost(node, epoch); });
+}
+
+Cache::~Cache() = default;
+
+void Cache::Start() {
+  for (std::size_t i = 0; i < workers_.size(); ++i) workers_[i]->loop().Spawn(repairers_[i]->Run());
+  SweepExpired();
+}
+
+void Cache::Stop() {
+  sweep_.Cancel();
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    workers_[i]->loop().Post([&repairer = *repairers_[i]] { repairer.Stop(); });
+  }
+  workers_[0]->loop().Post([queue = reclaim_queue_] { queue->Stop(); });
+}
+
+std::optional<ObjectView> Cache::Describe(std::string_view key) {
+  const ObjectRef record = directory().Find(key);
+  if (record == nullptr) return std::nullopt;
+  const coding::StripeLayout& layout = record->layout();
+  ObjectView view{record->key(),
+                  record->bytes(),
+                  record->version(),
+                  layout.code,
+                  layout.strip_bytes,
+                  record->expires_at(),
+                  {}};
+  for (std::size_t i = 0; i < record->width(); ++i) {
+    const pool::Place place = record->place(i);
+    const bool alive = !place.IsNowhere() && pool_.shared(place.node).Holds(place.epoch);
+    view.chunks.push_back({i, i >= layout.code.data, place.node, alive, layout.ChunkBytes(i)});
+  }
+  return view;
+}
+
+// Runs on the control loop, which carries no user traffic: the scan may take its time.
+void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch) {
+  const pool::Place lost{node, epoch};
+  std::uint64_t cursor = 0;
+  do {
+    cursor = directory().Scan(cursor, 1000, [&](const ObjectRef& object) {
+      for (std::size_t i = 0; i < object->width(); ++i) {
+        if (object->place(i) == lost) shared_.repairs->Add(object);
+      }
+    });
+  } while (cursor != 0);
+}
+
+void Cache::SweepExpired() {
+  std::size_t removed = 0;
+  sweep_cursor_ = directory().RemoveExpired(sweep_cursor_, kSweepBatch, &removed);
+  sweep_.Start(kSweepEvery, [this] { SweepExpired(); });
+}
+
+}  // namespace infinicache::cache

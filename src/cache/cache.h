@@ -1,0 +1,78 @@
+// The object cache of one proxy: directory, workers, repair, expiry.
+//
+// Thread-safety: construction, Start and Stop on the control loop; the accessors from any thread; a
+// Worker on its loop.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/reclaim_queue.h"
+#include "cache/repair_queue.h"
+#include "cache/repairer.h"
+#include "cache/worker.h"
+#include "net/event_loop.h"
+#include "net/timer.h"
+#include "pool/pool.h"
+
+namespace infinicache::cache {
+
+// A row of /api/v1/objects/{key}.
+struct ObjectView {
+  struct Chunk {
+    std::size_t index = 0;
+    bool parity = false;
+    NodeId node;
+    bool alive = false;  // the instance that held it still lives
+    std::uint64_t bytes = 0;
+  };
+  std::string key;
+  std::uint64_t bytes = 0;
+  Version version;
+  coding::Code code;
+  std::uint32_t strip_bytes = 0;
+  WallMillis expires_at = 0;
+  std::vector<Chunk> chunks;
+};
+
+class Cache {
+ public:
+  // REQUIRES: all arguments outlive the cache; `loops` are the data loops, at least one.
+  Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, CacheOptions options,
+        std::span<net::EventLoop* const> loops);
+  ~Cache();
+
+  void Start();
+  // Ends background work. The loops still run.
+  void Stop();
+
+  Worker& worker(std::size_t index) { return *workers_[index]; }
+  std::size_t workers() const { return workers_.size(); }
+  CacheShared& shared() { return shared_; }
+  Directory& directory() { return shared_.directory; }
+  const CacheStats& stats() const { return shared_.stats; }
+  const CacheOptions& options() const { return shared_.options; }
+  std::size_t repairs_queued() const { return shared_.repairs->size(); }
+
+  // Where the object's chunks lie; nothing if there is no such object.
+  std::optional<ObjectView> Describe(std::string_view key);
+
+ private:
+  void OnInstanceLost(NodeId node, pool::Epoch epoch);
+  void SweepExpired();
+
+  pool::Pool& pool_;
+  CacheShared shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<Repairer>> repairers_;
+  std::shared_ptr<ReclaimQueue> reclaim_queue_;
+  std::atomic<std::size_t> next_repairer_{0};
+  net::Timer sweep_;
+  std::uint64_t sweep_cursor_ = 0;
+};
+
+}  // namespace infinicache::cache

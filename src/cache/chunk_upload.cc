@@ -1,0 +1,114 @@
+#include "cache/chunk_upload.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "cache/reclaim_queue.h"
+
+namespace infinicache::cache {
+
+ChunkUpload::ChunkUpload(Worker& worker, const ObjectRef& record, std::size_t index, NodeId node,
+                         net::Notification& changed)
+    : record_(record),
+      index_(index),
+      link_(worker.links().at(node)),
+      place_{node, link_.epoch()},
+      request_(link_.Register(this)),
+      chunk_bytes_(record->layout().ChunkBytes(index)),
+      changed_(changed) {
+  link_.shared().bytes_reserved.fetch_add(chunk_bytes_, std::memory_order_relaxed);
+}
+
+ChunkUpload::~ChunkUpload() {
+  if (state_ == State::kWriting) {
+    TellNodeToDrop();
+    Finish(State::kFailed);
+  }
+}
+
+void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc) {
+  if (state_ == State::kFailed) return;
+  const coding::StripeLayout& layout = record_->layout();
+  const std::uint32_t bytes = layout.StripBytes(row->index(), index_);
+  if (bytes == 0) {
+    if (chunk_bytes_ == 0) SendEmpty();
+    return;
+  }
+  SendStrip(layout.ChunkOffset(row->index()), {row->strip(index_), bytes}, crc, row);
+}
+
+void ChunkUpload::SendEmpty() {
+  if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
+}
+
+void ChunkUpload::SendStrip(std::uint64_t offset, std::span<const std::byte> bytes,
+                            std::uint32_t crc, std::shared_ptr<const void> keep_alive) {
+  wire::FrameHeader header;
+  header.type = wire::FrameType::kPut;
+  header.request = request_;
+  header.chunk = record_->chunk(index_);
+  header.offset = offset;
+  header.length = bytes.size();
+  header.payload_crc = crc;
+  std::string meta;
+  if (offset == 0) {
+    header.flags |= wire::kFlagFirst;
+    const coding::StripeLayout& layout = record_->layout();
+    wire::AppendChunkMeta({record_->key(), record_->bytes(), chunk_bytes_, layout.strip_bytes,
+                           layout.code.data, layout.code.parity, record_->expires_at()},
+                          meta);
+  }
+  if (offset + bytes.size() == chunk_bytes_) header.flags |= wire::kFlagLast;
+  link_.Send(header, std::move(meta), bytes, std::move(keep_alive));
+}
+
+void ChunkUpload::Abandon(const Error& reason) {
+  if (state_ != State::kWriting) return;
+  error_ = reason;
+  TellNodeToDrop();
+  Finish(State::kFailed);
+}
+
+// The node may have all of the chunk, part of it, or nothing yet. Both frames follow whatever of
+// the chunk is under way on this link.
+void ChunkUpload::TellNodeToDrop() {
+  link_.Unqueue(request_);
+  wire::FrameHeader header;
+  header.type = wire::FrameType::kAbort;
+  header.chunk = record_->chunk(index_);
+  link_.Send(header);
+  header.type = wire::FrameType::kDelete;
+  link_.Send(header, EncodeChunkList({&header.chunk, 1}));
+}
+
+void ChunkUpload::Finish(State state) {
+  state_ = state;
+  link_.Forget(request_);
+  link_.shared().bytes_reserved.fetch_sub(chunk_bytes_, std::memory_order_relaxed);
+  if (state == State::kStored) record_->set_place(index_, place_);
+  changed_.Notify();
+}
+
+pool::FrameSink::Target ChunkUpload::OnData(pool::Link&, const wire::FrameHeader&) {
+  return {};
+}
+
+void ChunkUpload::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
+  if (header.type == wire::FrameType::kStored) {
+    Finish(State::kStored);
+    return;
+  }
+  const ErrorCode code = header.status.value_or(ErrorCode::kProtocol);
+  error_ = {code,
+            fmt::format("node {} refused the chunk: {}", link.node().value(), ErrorCodeName(code))};
+  link.Unqueue(request_);
+  Finish(State::kFailed);
+}
+
+void ChunkUpload::OnLinkLost(pool::Link& link, std::uint64_t) {
+  error_ = {ErrorCode::kUnavailable, fmt::format("the link to node {} ended", link.node().value())};
+  Finish(State::kFailed);
+}
+
+}  // namespace infinicache::cache

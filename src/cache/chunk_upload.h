@@ -1,0 +1,65 @@
+// Writes one chunk of an object to one node, strip by strip, and learns whether it was stored.
+//
+// Used by ObjectWriter (d+p of them) and by repair. When it goes away unfinished it tells the node
+// to drop what it has, in the order of the link, so that nothing is left behind. Thread-safety: one
+// event loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "cache/object.h"
+#include "cache/row.h"
+#include "cache/worker.h"
+#include "pool/link.h"
+
+namespace infinicache::cache {
+
+class ChunkUpload final : public pool::FrameSink {
+ public:
+  enum class State : std::uint8_t { kWriting, kStored, kFailed };
+
+  // REQUIRES: the link to `node` is connected; `record`, `worker` and `changed` outlive the upload.
+  // `changed` is notified when the state changes.
+  ChunkUpload(Worker& worker, const ObjectRef& record, std::size_t index, NodeId node,
+              net::Notification& changed);
+  ChunkUpload(const ChunkUpload&) = delete;
+  ChunkUpload& operator=(const ChunkUpload&) = delete;
+  ~ChunkUpload();
+
+  // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
+  // failed. An object without rows is sent by SendEmpty.
+  void Send(const std::shared_ptr<Row>& row, std::uint32_t crc);
+  void SendEmpty();
+
+  // Gives the upload up: it counts as failed.
+  void Abandon(const Error& reason);
+
+  State state() const { return state_; }
+  const Error& error() const { return error_; }
+  NodeId node() const { return link_.node(); }
+  pool::Link& link() { return link_; }
+
+ private:
+  Target OnData(pool::Link& link, const wire::FrameHeader& header) override;
+  void OnFrame(pool::Link& link, const wire::FrameHeader& header) override;
+  void OnLinkLost(pool::Link& link, std::uint64_t request) override;
+
+  void SendStrip(std::uint64_t offset, std::span<const std::byte> bytes, std::uint32_t crc,
+                 std::shared_ptr<const void> keep_alive);
+  void TellNodeToDrop();
+  void Finish(State state);
+
+  const ObjectRef& record_;
+  std::size_t index_;
+  pool::Link& link_;
+  pool::Place place_;
+  std::uint64_t request_;
+  std::uint64_t chunk_bytes_;
+  State state_ = State::kWriting;
+  Error error_;
+  net::Notification& changed_;
+};
+
+}  // namespace infinicache::cache

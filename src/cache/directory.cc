@@ -1,0 +1,172 @@
+#include "cache/directory.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <utility>
+
+namespace infinicache::cache {
+
+ObjectId HashKey(std::string_view key) {
+  return ObjectId(XXH3_64bits(key.data(), key.size()));
+}
+
+// The records stay owned: at the end of the process the nodes go too, and nothing is to be freed on
+// them.
+Directory::~Directory() = default;
+
+Directory::Tree::iterator Directory::Locate(Shard& shard, std::uint64_t hash,
+                                            std::string_view key) {
+  for (auto [it, end] = shard.objects.equal_range(hash); it != end; ++it) {
+    if (it->second->key() == key) return it;
+  }
+  return shard.objects.end();
+}
+
+ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
+  ObjectRef object = std::move(where->second);
+  shard.objects.erase(where);
+  object->set_owned(false);
+  size_.fetch_sub(1, std::memory_order_relaxed);
+  bytes_.fetch_sub(object->bytes(), std::memory_order_relaxed);
+  return object;
+}
+
+ObjectRef Directory::Find(std::string_view key) {
+  const std::uint64_t hash = HashKey(key).value();
+  Shard& shard = ShardOf(hash);
+  ObjectRef expired;  // dropped after the lock
+  const std::scoped_lock lock(shard.mutex);
+  const auto found = Locate(shard, hash, key);
+  if (found == shard.objects.end()) return nullptr;
+  if (found->second->expires_at() != ObjectRecord::kNever &&
+      found->second->IsExpired(clock_.WallNow())) {
+    expired_.fetch_add(1, std::memory_order_relaxed);
+    expired = Detach(shard, found);
+    return nullptr;
+  }
+  return found->second;
+}
+
+Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition, bool keep_expiry) {
+  const std::uint64_t hash = object->id().value();
+  Shard& shard = ShardOf(hash);
+  CommitResult result;
+  ObjectRef expired;
+  const std::scoped_lock lock(shard.mutex);
+  auto found = Locate(shard, hash, object->key());
+  if (found != shard.objects.end() && found->second->IsExpired(clock_.WallNow())) {
+    expired_.fetch_add(1, std::memory_order_relaxed);
+    expired = Detach(shard, found);
+    found = shard.objects.end();
+  }
+  const bool present = found != shard.objects.end();
+  if (present) result.previous = found->second;
+  if ((condition == Condition::kIfAbsent && present) ||
+      (condition == Condition::kIfPresent && !present))
+    return result;
+  result.committed = true;
+  // Two writes of a key ran at once and the later one is in: this one counts as overwritten by it.
+  if (present && found->second->version() > object->version()) return result;
+  if (present && keep_expiry) object->set_expires_at(found->second->expires_at());
+  if (present) Detach(shard, found);
+  object->set_owned(true);
+  size_.fetch_add(1, std::memory_order_relaxed);
+  bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
+  shard.objects.emplace(hash, std::move(object));
+  return result;
+}
+
+ObjectRef Directory::Remove(std::string_view key) {
+  const std::uint64_t hash = HashKey(key).value();
+  Shard& shard = ShardOf(hash);
+  ObjectRef removed;
+  const std::scoped_lock lock(shard.mutex);
+  const auto found = Locate(shard, hash, key);
+  if (found == shard.objects.end()) return nullptr;
+  removed = Detach(shard, found);
+  if (removed->IsExpired(clock_.WallNow())) {
+    expired_.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  return removed;
+}
+
+bool Directory::RemoveIfCurrent(const ObjectRef& object) {
+  Shard& shard = ShardOf(object->id().value());
+  const std::scoped_lock lock(shard.mutex);
+  const auto found = Locate(shard, object->id().value(), object->key());
+  if (found == shard.objects.end() || found->second != object) return false;
+  Detach(shard, found);  // the caller holds a reference, so nothing is freed under the lock
+  return true;
+}
+
+bool Directory::IsCurrent(const ObjectRef& object) {
+  Shard& shard = ShardOf(object->id().value());
+  const std::scoped_lock lock(shard.mutex);
+  const auto found = Locate(shard, object->id().value(), object->key());
+  return found != shard.objects.end() && found->second == object;
+}
+
+std::size_t Directory::Clear() {
+  std::size_t removed = 0;
+  for (Shard& shard : shards_) {
+    std::vector<ObjectRef> dropped;
+    const std::scoped_lock lock(shard.mutex);
+    dropped.reserve(shard.objects.size());
+    while (!shard.objects.empty()) dropped.push_back(Detach(shard, shard.objects.begin()));
+    removed += dropped.size();
+  }
+  return removed;
+}
+
+std::uint64_t Directory::Scan(std::uint64_t cursor, std::size_t count,
+                              const std::function<void(const ObjectRef&)>& visit) {
+  std::size_t visited = 0;
+  const WallMillis now = clock_.WallNow();
+  for (std::size_t index = cursor >> (64 - kShardBits); index < shards_.size(); ++index) {
+    Shard& shard = shards_[index];
+    std::vector<ObjectRef> batch;
+    std::uint64_t next = 0;
+    {
+      const std::scoped_lock lock(shard.mutex);
+      auto it = shard.objects.lower_bound(cursor);
+      while (it != shard.objects.end() && visited + batch.size() < count) {
+        // Keys of one hash go together: the cursor cannot point between them.
+        const std::uint64_t hash = it->first;
+        for (; it != shard.objects.end() && it->first == hash; ++it) batch.push_back(it->second);
+      }
+      if (it != shard.objects.end()) next = it->first;
+    }
+    for (const ObjectRef& object : batch) {
+      if (!object->IsExpired(now)) visit(object);
+    }
+    visited += batch.size();
+    if (next != 0) return next;
+  }
+  return 0;
+}
+
+std::uint64_t Directory::RemoveExpired(std::uint64_t cursor, std::size_t count,
+                                       std::size_t* removed) {
+  std::vector<ObjectRef> expired;
+  const WallMillis now = clock_.WallNow();
+  std::size_t index = cursor >> (64 - kShardBits);
+  Shard& shard = shards_[index];
+  std::uint64_t next = 0;
+  {
+    const std::scoped_lock lock(shard.mutex);
+    auto it = shard.objects.lower_bound(cursor);
+    for (std::size_t seen = 0; it != shard.objects.end() && seen < count; ++seen) {
+      const auto current = it++;
+      if (current->second->IsExpired(now)) expired.push_back(Detach(shard, current));
+    }
+    if (it != shard.objects.end()) next = it->first;
+  }
+  *removed += expired.size();
+  expired_.fetch_add(expired.size(), std::memory_order_relaxed);
+  if (next != 0) return next;
+  return index + 1 < shards_.size() ? (std::uint64_t{index} + 1) << (64 - kShardBits) : 0;
+}
+
+}  // namespace infinicache::cache

@@ -1,0 +1,49 @@
+#include "cache/object.h"
+
+#include <utility>
+
+namespace infinicache::cache {
+namespace {
+
+std::uint64_t Pack(pool::Place place) {
+  return std::uint64_t{place.epoch.value()} << 32 | place.node.value();
+}
+
+pool::Place Unpack(std::uint64_t packed) {
+  return {NodeId(static_cast<std::uint32_t>(packed)),
+          pool::Epoch(static_cast<std::uint32_t>(packed >> 32))};
+}
+
+}  // namespace
+
+ObjectRecord::ObjectRecord(std::string key, ObjectId id, Version version,
+                           coding::StripeLayout layout, std::shared_ptr<ChunkReclaimer> reclaimer)
+    : key_(std::move(key)),
+      id_(id),
+      version_(version),
+      layout_(layout),
+      reclaimer_(std::move(reclaimer)),
+      places_(layout.code.width()) {}
+
+ObjectRecord::~ObjectRecord() {
+  if (owned_.load(std::memory_order_acquire)) return;
+  for (std::size_t i = 0; i < width(); ++i) {
+    if (const pool::Place where = place(i); !where.IsNowhere())
+      reclaimer_->Reclaim(where, chunk(i));
+  }
+}
+
+pool::Place ObjectRecord::place(std::size_t index) const {
+  return Unpack(places_[index].load(std::memory_order_acquire));
+}
+
+void ObjectRecord::set_place(std::size_t index, pool::Place place) {
+  places_[index].store(Pack(place), std::memory_order_release);
+}
+
+void ObjectRecord::ClearPlace(std::size_t index, pool::Place expected) {
+  std::uint64_t packed = Pack(expected);
+  places_[index].compare_exchange_strong(packed, 0, std::memory_order_acq_rel);
+}
+
+}  // namespace infinicache::cache

@@ -1,0 +1,88 @@
+// One write of one object: what the directory holds and readers share.
+//
+// An ObjectRecord is immutable but for three things that change one at a time: where its chunks are
+// (repair moves them), when it expires, and whether a directory owns it. References are shared_ptr:
+// a reader that holds one can read this version to its end, even if the key is overwritten
+// meanwhile. When the last reference goes and no directory owns the record, its chunks are freed on
+// the nodes; so an upload that was given up leaves nothing behind, and a replaced version goes when
+// its last reader is done.
+//
+// Thread-safety: all members from any thread. Cost: about 200 bytes, the key, and 8 bytes per
+// chunk.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "coding/stripe_layout.h"
+#include "pool/node_state.h"
+
+namespace infinicache::cache {
+
+// Frees chunks on nodes, some time later. From any thread.
+class ChunkReclaimer {
+ public:
+  virtual ~ChunkReclaimer() = default;
+  virtual void Reclaim(pool::Place place, const ChunkId& chunk) = 0;
+};
+
+class ObjectRecord {
+ public:
+  static constexpr WallMillis kNever = 0;
+
+  ObjectRecord(std::string key, ObjectId id, Version version, coding::StripeLayout layout,
+               std::shared_ptr<ChunkReclaimer> reclaimer);
+  ObjectRecord(const ObjectRecord&) = delete;
+  ObjectRecord& operator=(const ObjectRecord&) = delete;
+  ~ObjectRecord();
+
+  const std::string& key() const { return key_; }
+  ObjectId id() const { return id_; }
+  Version version() const { return version_; }
+  const coding::StripeLayout& layout() const { return layout_; }
+  std::uint64_t bytes() const { return layout_.object_bytes; }
+  std::size_t width() const { return places_.size(); }
+  ChunkId chunk(std::size_t index) const {
+    return {id_, version_, static_cast<std::uint16_t>(index)};
+  }
+
+  pool::Place place(std::size_t index) const;
+  void set_place(std::size_t index, pool::Place place);
+  // Forgets the chunk's place if it still is `expected`: it turned out to be missing or corrupt
+  // there.
+  void ClearPlace(std::size_t index, pool::Place expected);
+
+  // Unix milliseconds, or kNever.
+  WallMillis expires_at() const { return expires_at_.load(std::memory_order_relaxed); }
+  void set_expires_at(WallMillis when) { expires_at_.store(when, std::memory_order_relaxed); }
+  bool IsExpired(WallMillis now) const {
+    const WallMillis when = expires_at();
+    return when != kNever && when <= now;
+  }
+
+  // Whether a directory owns the record (Directory calls this).
+  void set_owned(bool owned) { owned_.store(owned, std::memory_order_release); }
+
+  // Set while the object waits for repair or is repaired, so that it is queued once.
+  std::atomic<bool> repair_pending{false};
+
+ private:
+  std::string key_;
+  ObjectId id_;
+  Version version_;
+  coding::StripeLayout layout_;
+  std::shared_ptr<ChunkReclaimer> reclaimer_;
+  std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | node
+  std::atomic<WallMillis> expires_at_{kNever};
+  std::atomic<bool> owned_{false};
+};
+
+using ObjectRef = std::shared_ptr<ObjectRecord>;
+
+}  // namespace infinicache::cache

@@ -1,0 +1,234 @@
+#include "cache/object_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "coding/crc32c.h"
+
+namespace infinicache::cache {
+namespace {
+
+using State = ChunkUpload::State;
+
+coding::StripeLayout LayoutFor(const CacheOptions& options, std::uint64_t bytes) {
+  return coding::StripeLayout::For(bytes, coding::ChooseCode(options.code, bytes));
+}
+
+}  // namespace
+
+ObjectWriter::ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes)
+    : worker_(worker),
+      layout_(LayoutFor(worker.options(), bytes)),
+      record_(std::make_shared<ObjectRecord>(std::string(key), HashKey(key),
+                                             worker.shared().NextVersion(), layout_,
+                                             worker.shared().reclaimer)),
+      changed_(worker.loop()),
+      window_(std::make_shared<RowWindow>(worker.loop())) {}
+
+ObjectWriter::~ObjectWriter() {
+  if (!finished_) Add(worker_.stats().writes_failed);
+}
+
+std::size_t ObjectWriter::required() const {
+  const std::size_t parity =
+      std::min<std::size_t>(worker_.options().parity_min, layout_.code.parity);
+  // A code with one parity chunk may go without it, or no single node could fail during a write.
+  return layout_.code.data + (layout_.code.parity > 1 ? parity : 0);
+}
+
+std::size_t ObjectWriter::CountState(State state) const {
+  return static_cast<std::size_t>(std::count_if(
+      chunks_.begin(), chunks_.end(),
+      [&](const auto& chunk) { return chunk != nullptr && chunk->state() == state; }));
+}
+
+net::Task<Status> ObjectWriter::Begin() {
+  if (layout_.object_bytes > worker_.options().object_bytes_max) {
+    co_return Fail(ErrorCode::kTooLarge,
+                   fmt::format("{} bytes; max-object-size is {}", layout_.object_bytes,
+                               worker_.options().object_bytes_max));
+  }
+  co_return PlaceChunks();
+}
+
+Status ObjectWriter::PlaceChunks() {
+  const std::size_t width = layout_.code.width();
+  const std::uint64_t largest = layout_.ChunkBytes(0);
+  const std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
+  chunks_.resize(width);
+  if (nodes.size() < required()) {
+    const std::size_t live = worker_.links().connected();
+    if (live < required()) {
+      return Fail(ErrorCode::kUnavailable,
+                  fmt::format("{} of {} nodes live; a write needs {}", live,
+                              worker_.links().all().size(), required()));
+    }
+    return Fail(ErrorCode::kOutOfMemory,
+                fmt::format("no room for {} chunks of {} bytes", width, largest));
+  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[i], changed_);
+  }
+  used_nodes_ = nodes;
+  return {};
+}
+
+// Fails when too few chunks can still be stored.
+Status ObjectWriter::CheckChunks() const {
+  const std::size_t possible = CountState(State::kWriting) + CountState(State::kStored);
+  if (possible >= required()) return {};
+  const bool full = std::any_of(chunks_.begin(), chunks_.end(), [](const auto& chunk) {
+    return chunk != nullptr && chunk->state() == State::kFailed &&
+           chunk->error().code == ErrorCode::kOutOfMemory;
+  });
+  return Fail(full ? ErrorCode::kOutOfMemory : ErrorCode::kUnavailable,
+              fmt::format("only {} of {} chunks could be stored; {} are needed", possible,
+                          chunks_.size(), required()));
+}
+
+net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
+  CHECK(bytes_left() > 0);
+  if (row_ == nullptr) {
+    ReplaceFailed();
+    if (auto status = CheckChunks(); !status) co_return tl::make_unexpected(status.error());
+    if (auto status = co_await AwaitWindow(); !status)
+      co_return tl::make_unexpected(status.error());
+    const std::uint32_t unit = layout_.StripUnit(rows_sent_);
+    const std::size_t cost = Row::Cost(layout_.code.width(), unit);
+    const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+    if (auto status = co_await worker_.budget().Acquire(cost, deadline); !status) {
+      co_return tl::make_unexpected(status.error());
+    }
+    row_ = std::make_shared<Row>(worker_, window_, rows_sent_, layout_.code.width(), unit);
+    row_filled_ = 0;
+  }
+  co_return std::span(row_->strip(0) + row_filled_, layout_.RowBytes(rows_sent_) - row_filled_);
+}
+
+// Waits until fewer than kRowsInFlight rows are unsent.
+net::Task<Status> ObjectWriter::AwaitWindow() {
+  const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+  while (window_->rows >= kRowsInFlight) {
+    const TimePoint stall = std::min(deadline, net::EventLoop::Now() + kStallAfter);
+    if (co_await window_->changed.Wait(stall)) continue;
+    if (net::EventLoop::Now() >= deadline)
+      co_return Fail(ErrorCode::kDeadlineExceeded, "nodes do not take the object's bytes");
+    AbandonStalled(true);
+    if (auto status = CheckChunks(); !status) co_return status;
+  }
+  co_return Status{};
+}
+
+Status ObjectWriter::Wrote(std::size_t count) {
+  row_filled_ += count;
+  written_ += count;
+  CHECK(row_filled_ <= layout_.RowBytes(rows_sent_));
+  if (row_filled_ == layout_.RowBytes(rows_sent_)) SendRow();
+  return CheckChunks();
+}
+
+void ObjectWriter::SendRow() {
+  const coding::Code code = layout_.code;
+  const std::uint32_t unit = row_->unit();
+  std::memset(row_->strip(0) + row_filled_, 0, code.data * std::size_t{unit} - row_filled_);
+  std::array<const std::byte*, kCodeWidthMax> data{};
+  std::array<std::byte*, kCodeWidthMax> parity{};
+  for (std::size_t i = 0; i < code.data; ++i) data[i] = row_->strip(i);
+  for (std::size_t i = 0; i < code.parity; ++i) parity[i] = row_->strip(code.data + i);
+  if (code.parity > 0) {
+    worker_.CodecFor(code).Encode(std::span(data).first(code.data),
+                                  std::span(parity).first(code.parity), unit);
+  }
+  std::vector<std::uint32_t> crcs(code.width());
+  for (std::size_t i = 0; i < code.width(); ++i) {
+    crcs[i] = coding::Crc32c({row_->strip(i), layout_.StripBytes(rows_sent_, i)});
+    if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i]);
+  }
+  if (RetainsRows()) {
+    retained_.push_back(row_);
+    retained_crcs_.push_back(std::move(crcs));
+  }
+  row_.reset();
+  ++rows_sent_;
+}
+
+// Gives each failed chunk another node and sends it all rows so far. Only while they are at hand.
+void ObjectWriter::ReplaceFailed() {
+  if (!RetainsRows()) return;
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    if (chunks_[i] != nullptr && chunks_[i]->state() != State::kFailed) continue;
+    const auto nodes = worker_.ChooseNodes(1, layout_.ChunkBytes(i), used_nodes_);
+    if (nodes.empty()) continue;
+    used_nodes_.push_back(nodes[0]);
+    chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[0], changed_);
+    for (std::size_t row = 0; row < retained_.size(); ++row)
+      chunks_[i]->Send(retained_[row], retained_crcs_[row][i]);
+    if (layout_.rows() == 0) chunks_[i]->SendEmpty();
+  }
+}
+
+// Gives up on chunks that make no progress, if the object can do without them.
+void ObjectWriter::AbandonStalled(bool only_queued) {
+  std::size_t spare = CountState(State::kWriting) + CountState(State::kStored) - required();
+  for (const auto& chunk : chunks_) {
+    if (spare == 0) return;
+    if (chunk == nullptr || chunk->state() != State::kWriting) continue;
+    if (only_queued && chunk->link().queued_bytes() == 0) continue;
+    chunk->link().Suspect();
+    chunk->Abandon({ErrorCode::kDeadlineExceeded,
+                    fmt::format("node {} makes no progress", chunk->node().value())});
+    --spare;
+  }
+}
+
+net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
+  CHECK(bytes_left() == 0);
+  if (layout_.rows() == 0) {
+    for (const auto& chunk : chunks_) {
+      if (chunk != nullptr) chunk->SendEmpty();
+    }
+  }
+  const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+  TimePoint stall = net::EventLoop::Now() + kStallAfter;
+  for (;;) {
+    ReplaceFailed();
+    if (auto status = CheckChunks(); !status) co_return tl::make_unexpected(status.error());
+    if (CountState(State::kWriting) == 0) break;
+    if (co_await changed_.Wait(std::min(deadline, stall))) {
+      stall = net::EventLoop::Now() + kStallAfter;
+      continue;
+    }
+    if (net::EventLoop::Now() >= deadline)
+      co_return Fail(ErrorCode::kDeadlineExceeded, "nodes did not store the object in time");
+    if (CountState(State::kStored) >= required()) AbandonStalled(false);
+    stall = net::EventLoop::Now() + kStallAfter;
+  }
+  finished_ = true;
+  Add(worker_.stats().objects_written);
+  Add(worker_.stats().bytes_written, layout_.object_bytes);
+  if (CountState(State::kStored) < chunks_.size()) Add(worker_.stats().writes_degraded);
+  co_return record_;
+}
+
+net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
+                                         std::string_view value) {
+  ObjectWriter writer(worker, key, value.size());
+  if (auto begun = co_await writer.Begin(); !begun) co_return tl::make_unexpected(begun.error());
+  while (writer.bytes_left() > 0) {
+    const auto memory = co_await writer.Next();
+    if (!memory) co_return tl::make_unexpected(memory.error());
+    const std::size_t bytes = std::min(memory->size(), value.size());
+    std::memcpy(memory->data(), value.data(), bytes);
+    value.remove_prefix(bytes);
+    if (auto status = writer.Wrote(bytes); !status) co_return tl::make_unexpected(status.error());
+  }
+  co_return co_await writer.Finish();
+}
+
+}  // namespace infinicache::cache

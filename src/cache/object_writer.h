@@ -1,0 +1,89 @@
+// Writes an object while its bytes arrive: cut into rows, coded, checksummed and sent to d+p nodes.
+//
+//   ObjectWriter writer(worker, key, bytes);
+//   if (auto begun = co_await writer.Begin(); !begun) …
+//   while (writer.bytes_left() > 0) {
+//     auto memory = co_await writer.Next();          // where the next bytes go
+//     … put n bytes there …
+//     if (auto status = writer.Wrote(n); !status) …
+//   }
+//   auto record = co_await writer.Finish();           // all chunks are stored; nobody sees the
+//   object yet directory.Commit(*record, …);
+//
+// Each row is coded as soon as it is full, while it is still in the cache. At most kRowsInFlight
+// rows wait to be sent: slow nodes hold back the client, not the memory.
+//
+// A node that fails is replaced while all bytes sent so far are still at hand (objects of at most
+// kRowsInFlight rows); else the chunk is left out, as long as d + parity_min chunks remain, and
+// repaired later. A node that makes no progress for kStallAfter while enough others do is treated
+// as failed. Going away before Finish leaves nothing behind; so does dropping the record without a
+// commit.
+//
+// Errors: kOutOfMemory (no room on enough nodes), kTooLarge, kUnavailable (too few nodes live),
+// kDeadlineExceeded. Thread-safety: one event loop, one coroutine.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/chunk_upload.h"
+#include "cache/object.h"
+#include "cache/row.h"
+#include "cache/worker.h"
+
+namespace infinicache::cache {
+
+class ObjectWriter {
+ public:
+  static constexpr std::size_t kRowsInFlight = 4;
+  static constexpr Duration kStallAfter = std::chrono::seconds(1);
+
+  ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes);
+  ~ObjectWriter();
+
+  net::Task<Status> Begin();
+  // Memory for the next bytes: at least one, at most bytes_left(). REQUIRES: bytes_left() > 0.
+  net::Task<Result<std::span<std::byte>>> Next();
+  // `count` bytes are in the memory that Next returned.
+  Status Wrote(std::size_t count);
+  net::Task<Result<ObjectRef>> Finish();
+
+  std::uint64_t bytes_left() const { return layout_.object_bytes - written_; }
+
+ private:
+  Status PlaceChunks();
+  Status CheckChunks() const;
+  void SendRow();
+  void ReplaceFailed();
+  net::Task<Status> AwaitWindow();
+  void AbandonStalled(bool only_queued);
+  std::size_t CountState(ChunkUpload::State state) const;
+  std::size_t required() const;
+  bool RetainsRows() const { return layout_.rows() <= kRowsInFlight; }
+
+  Worker& worker_;
+  coding::StripeLayout layout_;
+  ObjectRef record_;
+  net::Notification changed_;  // some chunk was stored or failed
+  std::shared_ptr<RowWindow> window_;
+  std::vector<std::unique_ptr<ChunkUpload>> chunks_;  // null: no node was found for it
+  std::vector<NodeId> used_nodes_;
+  std::shared_ptr<Row> row_;  // being filled
+  std::size_t row_filled_ = 0;
+  std::vector<std::shared_ptr<Row>> retained_;  // all rows so far, while RetainsRows()
+  std::vector<std::vector<std::uint32_t>> retained_crcs_;
+  std::uint64_t written_ = 0;
+  std::uint64_t rows_sent_ = 0;
+  Error last_error_;
+  bool finished_ = false;
+};
+
+// Writes `value` as an object of `key` in one go; else as ObjectWriter.
+net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
+                                         std::string_view value);
+
+}  // namespace infinicache::cache

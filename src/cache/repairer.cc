@@ -1,0 +1,122 @@
+#include "cache/repairer.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "base/log.h"
+#include "cache/chunk_upload.h"
+#include "cache/object_reader.h"
+#include "cache/repair_queue.h"
+#include "coding/crc32c.h"
+
+namespace infinicache::cache {
+namespace {
+
+// Unsent bytes per link above which repair waits: it must not crowd out user traffic.
+constexpr std::size_t kQueuedBytesMax = 1 * kMiB;
+constexpr Duration kPoll = std::chrono::milliseconds(2);
+
+}  // namespace
+
+void Repairer::Stop() {
+  stopping_ = true;
+  wake_.Notify();
+}
+
+net::Task<> Repairer::Run() {
+  RepairQueue& queue = *worker_.shared().repairs;
+  while (!stopping_) {
+    TimePoint next;
+    const ObjectRef object = queue.Take(net::EventLoop::Now(), &next);
+    if (object == nullptr) {
+      co_await wake_.Wait(next);
+      continue;
+    }
+    if (co_await Repair(object)) {
+      object->repair_pending = false;
+    } else {
+      Add(worker_.stats().repairs_failed);
+      queue.AddLater(object, net::EventLoop::Now());
+    }
+  }
+}
+
+net::Task<bool> Repairer::Repair(const ObjectRef& object) {
+  if (!worker_.shared().directory.IsCurrent(object)) co_return true;
+  std::vector<std::size_t> missing;
+  std::vector<NodeId> holders;
+  for (std::size_t i = 0; i < object->width(); ++i) {
+    const pool::Place place = object->place(i);
+    if (!place.IsNowhere() && worker_.links().at(place.node).shared().Holds(place.epoch)) {
+      holders.push_back(place.node);
+    } else {
+      missing.push_back(i);
+    }
+  }
+  if (missing.empty()) co_return true;
+  if (holders.size() < object->layout().code.data) {
+    if (worker_.shared().directory.RemoveIfCurrent(object)) {
+      Add(worker_.stats().losses);
+      LOG_WARN_EVERY(std::chrono::seconds(1), "object lost: {} of {} chunks survive, {} are needed",
+                     holders.size(), object->width(), object->layout().code.data);
+    }
+    co_return true;
+  }
+  const auto nodes =
+      worker_.ChooseNodes(missing.size(), object->layout().ChunkBytes(missing[0]), holders);
+  if (nodes.empty()) co_return false;
+  const std::size_t count = std::min(nodes.size(), missing.size());
+  const Status status =
+      co_await Recreate(object, std::span(missing).first(count), std::span(nodes).first(count));
+  if (!status) LOG_DEBUG("repair failed: {}", status.error().ToString());
+  co_return status.has_value() && count == missing.size();
+}
+
+net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
+                                     std::span<const NodeId> nodes) {
+  const coding::StripeLayout& layout = object->layout();
+  const TimePoint deadline =
+      net::EventLoop::Now() + worker_.options().node_timeout +
+      std::chrono::microseconds(layout.object_bytes / 10);  // 10 MB/s at the least
+  net::Notification changed(worker_.loop());
+  std::vector<std::unique_ptr<ChunkUpload>> uploads;
+  std::uint64_t wanted = 0;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    if (!worker_.links().at(nodes[i]).connected())
+      co_return Fail(ErrorCode::kUnavailable, "the node's link ended");
+    uploads.push_back(std::make_unique<ChunkUpload>(worker_, object, chunks[i], nodes[i], changed));
+    wanted |= std::uint64_t{1} << chunks[i];
+  }
+  if (layout.rows() == 0) {
+    for (const auto& upload : uploads) upload->SendEmpty();
+  }
+  ObjectReader reader(worker_, object, 0, layout.rows());
+  while (reader.rows_left() > 0) {
+    const auto row = co_await reader.Next(deadline, wanted);
+    if (!row) co_return tl::make_unexpected(row.error());
+    for (std::size_t i = 0; i < uploads.size(); ++i) {
+      const std::uint32_t bytes = layout.StripBytes(row->row, chunks[i]);
+      uploads[i]->Send(row->strips, coding::Crc32c({row->strips->strip(chunks[i]), bytes}));
+      Add(worker_.stats().repair_bytes, bytes);
+      while (uploads[i]->state() == ChunkUpload::State::kWriting &&
+             uploads[i]->link().queued_bytes() > kQueuedBytesMax) {
+        if (net::EventLoop::Now() > deadline)
+          co_return Fail(ErrorCode::kDeadlineExceeded, "the node takes no bytes");
+        co_await worker_.loop().Sleep(kPoll);
+      }
+    }
+  }
+  for (const auto& upload : uploads) {
+    while (upload->state() == ChunkUpload::State::kWriting) {
+      if (!co_await changed.Wait(deadline))
+        co_return Fail(ErrorCode::kDeadlineExceeded, "the node did not store the chunk");
+    }
+    if (upload->state() == ChunkUpload::State::kFailed)
+      co_return tl::make_unexpected(upload->error());
+    Add(worker_.stats().chunks_repaired);
+  }
+  co_return Status{};
+}
+
+}  // namespace infinicache::cache

@@ -1,0 +1,35 @@
+// Re-creates lost chunks from the surviving ones, in the background, one object at a time per event
+// loop.
+//
+// An object with fewer than d surviving chunks is lost: it leaves the directory and is counted.
+// Thread-safety: one event loop.
+#pragma once
+
+#include "cache/object.h"
+#include "cache/worker.h"
+#include "net/notification.h"
+
+namespace infinicache::cache {
+
+class Repairer {
+ public:
+  explicit Repairer(Worker& worker) : worker_(worker), wake_(worker.loop()) {}
+
+  // Repairs what the queue gives, until Stop.
+  net::Task<> Run();
+  // Something was queued. On the loop.
+  void Wake() { wake_.Notify(); }
+  void Stop();
+
+ private:
+  // Returns false if the object still lacks chunks and should be tried again.
+  net::Task<bool> Repair(const ObjectRef& object);
+  net::Task<Status> Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
+                             std::span<const NodeId> nodes);
+
+  Worker& worker_;
+  net::Notification wake_;
+  bool stopping_ = false;
+};
+
+}  // namespace infinicache::cache

@@ -1,0 +1,29 @@
+// What the cache counts. Added to from every loop, read by INFO and /metrics.
+#pragma once
+
+#include "base/histogram.h"
+
+namespace infinicache::cache {
+
+struct CacheStats {
+  Counter hits{0};
+  Counter misses_absent{0};       // the key does not exist, or has expired
+  Counter misses_lost{0};         // fewer than d chunks survive
+  Counter misses_unavailable{0};  // enough chunks survive, but too few nodes answered in time
+  Counter losses{0};              // objects dropped because fewer than d chunks survive
+  Counter objects_written{0};
+  Counter writes_failed{0};
+  Counter writes_degraded{0};  // committed with fewer than d+p chunks; repair follows
+  Counter bytes_written{0};    // object bytes
+  Counter bytes_read{0};
+  Counter degraded_reads{
+      0};  // reads that had to decode, or to read a replica other than the first choice
+  Counter broken_reads{0};  // replies cut short because chunks were lost while they were sent
+  Counter hedges{0};        // parity chunks asked because another was late
+  Counter corrupt_strips{0};
+  Counter chunks_repaired{0};
+  Counter repairs_failed{0};  // attempts; each is tried again
+  Counter repair_bytes{0};    // chunk bytes re-created
+};
+
+}  // namespace infinicache::cache

@@ -1,0 +1,32 @@
+#include "cache/worker.h"
+
+#include <algorithm>
+
+namespace infinicache::cache {
+
+const coding::Codec& Worker::CodecFor(coding::Code code) {
+  auto& codec = codecs_[static_cast<std::uint16_t>(code.data << 8 | code.parity)];
+  if (!codec) codec = coding::Codec::For(code);
+  return *codec;
+}
+
+pool::Link* Worker::LinkTo(pool::Place place) {
+  if (place.IsNowhere()) return nullptr;
+  pool::Link& link = links_.at(place.node);
+  return link.epoch() == place.epoch && link.shared().Holds(place.epoch) ? &link : nullptr;
+}
+
+std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
+                                        std::span<const NodeId> excluded) {
+  std::vector<policy::NodeForPlacement> nodes;
+  nodes.reserve(links_.all().size());
+  for (const auto& link : links_.all()) {
+    const bool usable = link->connected() && !link->suspect() &&
+                        link->shared().Holds(link->epoch()) &&
+                        std::find(excluded.begin(), excluded.end(), link->node()) == excluded.end();
+    nodes.push_back({link->node(), link->shared().FreeBytes(), usable});
+  }
+  return policy::ChooseNodes(nodes, count, chunk_bytes, random_);
+}
+
+}  // namespace infinicache::cache

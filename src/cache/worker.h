@@ -1,0 +1,93 @@
+// The cache's share of one event loop: its links, buffers, budget and estimators.
+//
+// A client connection belongs to one worker; everything its requests touch on the data path is here
+// and is used on this loop only. What the loops share (directory, statistics, repair queue) is in
+// CacheShared and is safe from any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "base/buffer_pool.h"
+#include "base/random.h"
+#include "cache/directory.h"
+#include "cache/memory_budget.h"
+#include "cache/repair_queue.h"
+#include "cache/stats.h"
+#include "coding/codec.h"
+#include "policy/hedge.h"
+#include "policy/placement.h"
+#include "pool/pool.h"
+
+namespace infinicache::cache {
+
+struct CacheOptions {
+  coding::Code code;
+  std::uint64_t object_bytes_max = 2 * kGiB;
+  std::size_t budget_bytes_per_loop = 256 * kMiB;
+  // Chunks beyond d that must be stored for a write to succeed; the rest is repaired.
+  std::size_t parity_min = 1;
+  bool repair = true;
+  Duration node_timeout = std::chrono::seconds(30);  // of one node's answer, at most
+};
+
+struct CacheShared {
+  CacheShared(const Clock& clock_source, CacheOptions cache_options)
+      : clock(clock_source), options(cache_options), directory(clock_source) {}
+
+  const Clock& clock;
+  const CacheOptions options;
+  Directory directory;
+  CacheStats stats;
+  std::atomic<std::uint64_t> last_version{0};
+  std::shared_ptr<ChunkReclaimer> reclaimer;
+  std::unique_ptr<RepairQueue> repairs;
+
+  Version NextVersion() {
+    return Version(last_version.fetch_add(1, std::memory_order_relaxed) + 1);
+  }
+};
+
+class Worker {
+ public:
+  Worker(CacheShared& shared, net::EventLoop& loop, pool::LoopLinks& links, std::uint64_t seed)
+      : shared_(shared),
+        loop_(loop),
+        links_(links),
+        random_(seed),
+        budget_(loop, shared.options.budget_bytes_per_loop) {}
+
+  CacheShared& shared() { return shared_; }
+  CacheStats& stats() { return shared_.stats; }
+  const CacheOptions& options() const { return shared_.options; }
+  net::EventLoop& loop() { return loop_; }
+  pool::LoopLinks& links() { return links_; }
+  BufferPool& buffers() { return buffers_; }
+  MemoryBudget& budget() { return budget_; }
+  Random& random() { return random_; }
+  policy::HedgeDelay& hedge_delay() { return hedge_delay_; }
+
+  const coding::Codec& CodecFor(coding::Code code);
+
+  // The link through which `place` can be read now, or null.
+  pool::Link* LinkTo(pool::Place place);
+
+  // Distinct nodes with room for `chunk_bytes`, none of them in `excluded`. Fewer than `count` if
+  // there are no more.
+  std::vector<NodeId> ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
+                                  std::span<const NodeId> excluded);
+
+ private:
+  CacheShared& shared_;
+  net::EventLoop& loop_;
+  pool::LoopLinks& links_;
+  Random random_;
+  BufferPool buffers_;
+  MemoryBudget budget_;
+  policy::HedgeDelay hedge_delay_;
+  std::unordered_map<std::uint16_t, std::shared_ptr<const coding::Codec>> codecs_;
+};
+
+}  // namespace infinicache::cache

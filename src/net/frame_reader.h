@@ -1,0 +1,55 @@
+// Reads the node protocol's frames from a socket with few system calls.
+//
+// A header is read together with what follows it, up to `read_ahead` bytes; a large payload is then
+// received straight into the caller's memory, and the next header comes with its last piece. With a
+// read-ahead of exactly one header the payload stays in the socket, from where splice(2) can move
+// it.
+//
+// Use: ReadHeader, then consume the payload completely (ReadPayload, Discard, or by hand through
+// `payload_left` when nothing is buffered), then ReadHeader again. One coroutine at a time.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "net/socket.h"
+#include "net/task.h"
+#include "wire/frame.h"
+
+namespace infinicache::net {
+
+class FrameReader {
+ public:
+  // REQUIRES: read_ahead >= wire::kFrameHeaderBytes; `socket` outlives the reader.
+  FrameReader(Socket& socket, std::size_t read_ahead);
+
+  // Errors: kUnavailable (connection ended), kProtocol (not a frame; close the link).
+  Task<Result<wire::FrameHeader>> ReadHeader();
+
+  // Reads the next bytes of the payload into `buffers`, exactly. The array is consumed.
+  Task<Status> ReadPayload(std::span<iovec> buffers);
+  Task<Status> ReadPayload(std::span<std::byte> buffer);
+  // Skips what is left of the payload.
+  Task<Status> Discard();
+
+  // Bytes of the current payload that are not consumed yet.
+  std::size_t payload_left() const { return payload_left_; }
+  // Bytes of them that were read ahead already: they are in this object, not in the socket.
+  std::size_t buffered() const { return end_ - begin_; }
+  // Tells that the caller took `bytes` of the payload from the socket itself. REQUIRES: buffered()
+  // == 0.
+  void ConsumedOutside(std::size_t bytes);
+
+ private:
+  Task<Status> Fill(std::size_t needed);
+
+  Socket& socket_;
+  std::vector<std::byte> buffer_;
+  std::size_t begin_ = 0;  // [begin_, end_) of buffer_ holds bytes read ahead
+  std::size_t end_ = 0;
+  std::size_t payload_left_ = 0;
+};
+
+}  // namespace infinicache::net

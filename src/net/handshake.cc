@@ -1,0 +1,113 @@
+#include "net/handshake.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "net/crypto.h"
+
+namespace infinicache::net {
+namespace {
+
+constexpr std::size_t kNonceBytes = 16;
+constexpr std::string_view kLabel = "infinicache link 1";
+
+std::string Nonce() {
+  std::string nonce(kNonceBytes, '\0');
+  RandomBytes(std::as_writable_bytes(std::span(nonce)));
+  return nonce;
+}
+
+std::string Proof(std::string_view secret, char role, std::string_view nonce_d,
+                  std::string_view nonce_a) {
+  const Digest digest = HmacSha256(secret, fmt::format("{}{}{}{}", kLabel, role, nonce_d, nonce_a));
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
+
+bool SameProof(std::string_view a, std::string_view b) {
+  return EqualInConstantTime(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
+}
+
+// Reads one frame of `type` whose payload is a block of metadata.
+Task<Result<std::string>> Expect(FrameReader& reader, wire::FrameType type) {
+  const auto header = co_await reader.ReadHeader();
+  if (!header) co_return tl::make_unexpected(header.error());
+  if (header->type == wire::FrameType::kError && header->status == ErrorCode::kUnauthenticated) {
+    co_return Fail(ErrorCode::kUnauthenticated,
+                   "the peer refused our proof: the pool's secrets differ");
+  }
+  if (header->type != type || header->meta_bytes != header->payload_bytes) {
+    co_return Fail(ErrorCode::kProtocol,
+                   fmt::format("expected a {} frame, got {}", wire::FrameTypeName(type),
+                               wire::FrameTypeName(header->type)));
+  }
+  std::string meta(header->payload_bytes, '\0');
+  if (auto status = co_await reader.ReadPayload(std::as_writable_bytes(std::span(meta))); !status) {
+    co_return tl::make_unexpected(status.error());
+  }
+  co_return meta;
+}
+
+Task<Status> SendMeta(Socket& socket, wire::FrameType type, std::string_view meta) {
+  wire::FrameHeader header;
+  header.type = type;
+  co_return co_await SendMetaFrame(socket, header, meta);
+}
+
+}  // namespace
+
+Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string_view meta) {
+  header.meta_bytes = header.payload_bytes = static_cast<std::uint32_t>(meta.size());
+  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+  wire::EncodeFrameHeader(header, bytes);
+  std::array<iovec, 2> buffers = {ToIovec(bytes), ToIovec(meta)};
+  co_return co_await socket.WriteAll(buffers);
+}
+
+Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
+                                                 std::string_view secret) {
+  const std::string nonce_d = Nonce();
+  if (auto sent = co_await SendMeta(socket, wire::FrameType::kHello, nonce_d); !sent) {
+    co_return tl::make_unexpected(sent.error());
+  }
+  const auto challenge = co_await Expect(reader, wire::FrameType::kChallenge);
+  if (!challenge) co_return tl::make_unexpected(challenge.error());
+  if (challenge->size() != kNonceBytes + Digest{}.size())
+    co_return Fail(ErrorCode::kProtocol, "challenge has a bad length");
+  const std::string_view nonce_a = std::string_view(*challenge).substr(0, kNonceBytes);
+  if (!SameProof(challenge->substr(kNonceBytes), Proof(secret, 'a', nonce_d, nonce_a))) {
+    co_return Fail(ErrorCode::kUnauthenticated, "the peer does not know the pool's secret");
+  }
+  if (auto sent =
+          co_await SendMeta(socket, wire::FrameType::kAuth, Proof(secret, 'd', nonce_d, nonce_a));
+      !sent) {
+    co_return tl::make_unexpected(sent.error());
+  }
+  const auto welcome = co_await Expect(reader, wire::FrameType::kWelcome);
+  if (!welcome) co_return tl::make_unexpected(welcome.error());
+  co_return wire::ParseNodeStatus(*welcome);
+}
+
+Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
+                                 const wire::NodeStatus& status) {
+  const auto nonce_d = co_await Expect(reader, wire::FrameType::kHello);
+  if (!nonce_d) co_return tl::make_unexpected(nonce_d.error());
+  if (nonce_d->size() != kNonceBytes)
+    co_return Fail(ErrorCode::kProtocol, "hello has a bad length");
+  const std::string nonce_a = Nonce();
+  const std::string challenge = nonce_a + Proof(secret, 'a', *nonce_d, nonce_a);
+  if (auto sent = co_await SendMeta(socket, wire::FrameType::kChallenge, challenge); !sent)
+    co_return sent;
+  const auto proof = co_await Expect(reader, wire::FrameType::kAuth);
+  if (!proof) co_return tl::make_unexpected(proof.error());
+  if (!SameProof(*proof, Proof(secret, 'd', *nonce_d, nonce_a))) {
+    wire::FrameHeader refusal;
+    refusal.type = wire::FrameType::kError;
+    refusal.status = ErrorCode::kUnauthenticated;
+    co_await SendMetaFrame(socket, refusal, "");
+    co_return Fail(ErrorCode::kUnauthenticated, "the peer does not know the pool's secret");
+  }
+  co_return co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+}
+
+}  // namespace infinicache::net

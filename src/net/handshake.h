@@ -1,0 +1,40 @@
+// Mutual authentication at the start of a link, by the pool's secret.
+//
+//   dialer                                     acceptor
+//     kHello     nonce_d (16 bytes)       ─▶
+//                                         ◀─   kChallenge  nonce_a (16), proof_a (32)
+//     kAuth      proof_d (32)             ─▶
+//                                         ◀─   kWelcome    the node's status
+//
+// proof_x = HMAC-SHA256(secret, "infinicache link 1" | role | nonce_d | nonce_a): each side proves
+// that it knows the secret without sending it, and a recorded exchange cannot be replayed. The
+// protocol version is part of the label: peers of different versions fail here, with a message that
+// says so. Who dials depends on the platform (platform::Traits); the node's status travels from the
+// node to the proxy either way.
+//
+// Errors: kUnauthenticated (wrong secret), kProtocol (not our protocol), kUnavailable,
+// kDeadlineExceeded.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "net/frame_reader.h"
+#include "net/socket.h"
+#include "net/task.h"
+#include "wire/node_status.h"
+
+namespace infinicache::net {
+
+// The proxy dialled the node. Returns the node's status.
+Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
+                                                 std::string_view secret);
+
+// The node was dialled; it sends `status` at the end.
+Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
+                                 const wire::NodeStatus& status);
+
+// Sends one frame made of `header` and `meta` as its whole payload.
+Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string_view meta);
+
+}  // namespace infinicache::net

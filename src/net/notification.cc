@@ -1,0 +1,48 @@
+#include "net/notification.h"
+
+#include <boost/asio/append.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/post.hpp>
+#include <utility>
+
+#include "base/check.h"
+
+namespace infinicache::net {
+
+Notification::~Notification() {
+  if (waiter_ && has_deadline_) loop_.RemoveWaiter(*this);
+}
+
+void Notification::Notify() {
+  if (waiter_) {
+    Complete(true);
+  } else {
+    pending_ = true;
+  }
+}
+
+Task<bool> Notification::Wait(TimePoint deadline) {
+  if (pending_) {
+    pending_ = false;
+    co_return true;
+  }
+  if (deadline <= EventLoop::Now()) co_return false;
+  co_return co_await boost::asio::async_initiate<decltype(boost::asio::use_awaitable), void(bool)>(
+      [this, deadline](auto handler) {
+        CHECK(!waiter_, "two coroutines wait on one notification");
+        waiter_ = std::move(handler);
+        deadline_ = deadline;
+        has_deadline_ = deadline != TimePoint::max();
+        if (has_deadline_) loop_.AddWaiter(*this);
+      },
+      boost::asio::use_awaitable);
+}
+
+void Notification::Complete(bool notified) {
+  if (has_deadline_) loop_.RemoveWaiter(*this);
+  has_deadline_ = false;
+  auto handler = std::exchange(waiter_, nullptr);
+  boost::asio::post(loop_.context(), boost::asio::append(std::move(handler), notified));
+}
+
+}  // namespace infinicache::net

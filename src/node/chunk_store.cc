@@ -1,0 +1,113 @@
+#include "node/chunk_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "coding/crc32c.h"
+
+namespace infinicache::node {
+namespace {
+
+std::uint64_t Overhead(const Chunk& chunk) {
+  return ChunkStore::kChunkOverheadBytes + chunk.meta().key.size();
+}
+
+}  // namespace
+
+std::size_t Chunk::StripAt(std::uint64_t offset) const {
+  if (meta_.strip_bytes == 0 || offset % meta_.strip_bytes != 0) return strips_.size();
+  return std::min<std::size_t>(offset / meta_.strip_bytes, strips_.size());
+}
+
+bool Chunk::Verify(const Strip& strip) const {
+  std::uint32_t crc = 0;
+  for (const Extent& extent : ExtentsOf(strip))
+    crc = coding::Crc32c({extent.data, extent.bytes}, crc);
+  return crc == strip.crc;
+}
+
+ChunkStore::ChunkStore(std::uint64_t limit_bytes)
+    : arena_(std::make_shared<ExtentArena>(limit_bytes)) {}
+
+Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkMeta meta) {
+  if (meta.chunk_bytes > 0 && (meta.strip_bytes == 0 || meta.strip_bytes > kStripBytesMax)) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("strips of {} bytes", meta.strip_bytes));
+  }
+  const std::uint64_t chunk_bytes = meta.chunk_bytes;
+  const std::uint64_t strip_bytes = meta.strip_bytes;
+  const auto full = [&] {
+    return Fail(ErrorCode::kOutOfMemory, fmt::format("node is full: {} of {} bytes used, {} wanted",
+                                                     bytes_used(), bytes_limit(), chunk_bytes));
+  };
+  auto chunk = std::make_shared<Chunk>(arena_, id, std::move(meta));
+  if (bytes_used() + Overhead(*chunk) + chunk_bytes > bytes_limit()) return full();
+  for (std::uint64_t offset = 0; offset < chunk_bytes; offset += strip_bytes) {
+    Chunk::Strip strip;
+    strip.bytes = static_cast<std::uint32_t>(std::min(strip_bytes, chunk_bytes - offset));
+    strip.first_extent = static_cast<std::uint32_t>(chunk->extents_.size());
+    if (!arena_->Allocate(strip.bytes, chunk->extents_)) return full();
+    strip.extents = static_cast<std::uint32_t>(chunk->extents_.size()) - strip.first_extent;
+    chunk->strips_.push_back(strip);
+  }
+  return chunk;
+}
+
+Result<std::span<const Extent>> ChunkStore::NextStrip(Chunk& chunk, std::uint64_t offset,
+                                                      std::uint64_t bytes) const {
+  const std::size_t index = chunk.strips_received_;
+  if (index >= chunk.strips_.size() || offset != index * chunk.meta_.strip_bytes ||
+      bytes != chunk.strips_[index].bytes) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("strip at offset {} with {} bytes is not the chunk's next", offset, bytes));
+  }
+  return chunk.ExtentsOf(chunk.strips_[index]);
+}
+
+Status ChunkStore::StripReceived(Chunk& chunk, std::uint32_t crc) {
+  Chunk::Strip& strip = chunk.strips_[chunk.strips_received_];
+  strip.crc = crc;
+  if (!chunk.Verify(strip))
+    return Fail(ErrorCode::kCorrupt, "strip arrived with another checksum than it was sent with");
+  ++chunk.strips_received_;
+  return {};
+}
+
+void ChunkStore::Commit(std::shared_ptr<Chunk> chunk) {
+  CHECK(chunk->IsComplete());
+  Remove(chunk->id());
+  overhead_bytes_ += Overhead(*chunk);
+  const ChunkId id = chunk->id();
+  chunks_.emplace(id, std::move(chunk));
+}
+
+std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
+  const auto found = chunks_.find(id);
+  return found == chunks_.end() ? nullptr : found->second;
+}
+
+bool ChunkStore::Remove(const ChunkId& id) {
+  const auto found = chunks_.find(id);
+  if (found == chunks_.end()) return false;
+  overhead_bytes_ -= Overhead(*found->second);
+  chunks_.erase(found);
+  return true;
+}
+
+bool ChunkStore::FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset) {
+  const auto found = chunks_.find(id);
+  if (found == chunks_.end()) return false;
+  for (const Extent& extent : found->second->extents_) {
+    if (byte_offset < extent.bytes) {
+      extent.data[byte_offset] ^= std::byte{1};
+      return true;
+    }
+    byte_offset -= extent.bytes;
+  }
+  return false;
+}
+
+}  // namespace infinicache::node

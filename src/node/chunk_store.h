@@ -1,0 +1,104 @@
+// The chunks in one instance's memory.
+//
+// A chunk is written once, strip by strip and in order, becomes visible when it is complete, and
+// never changes after that. Its memory is taken whole at the first strip: a node that has no room
+// says so before any byte of the payload is kept ("full" is kOutOfMemory), and never grows past its
+// limit. Readers hold a chunk by shared_ptr; removed memory is free once the last of them lets go.
+//
+// Accounting: bytes_used() is the arena's blocks plus kChunkOverheadBytes and the key of each
+// chunk.
+//
+// Thread-safety: none; one event loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "node/extent_arena.h"
+#include "wire/frame.h"
+
+namespace infinicache::node {
+
+class Chunk {
+ public:
+  struct Strip {
+    std::uint32_t first_extent = 0;
+    std::uint32_t extents = 0;
+    std::uint32_t bytes = 0;
+    std::uint32_t crc = 0;  // CRC32C of the strip, as the writer computed it
+  };
+
+  // Use ChunkStore::Begin.
+  Chunk(std::shared_ptr<ExtentArena> arena, ChunkId id, wire::ChunkMeta meta)
+      : arena_(std::move(arena)), id_(id), meta_(std::move(meta)) {}
+  Chunk(const Chunk&) = delete;
+  Chunk& operator=(const Chunk&) = delete;
+  ~Chunk() { arena_->Free(extents_); }
+
+  const ChunkId& id() const { return id_; }
+  const wire::ChunkMeta& meta() const { return meta_; }
+  std::span<const Strip> strips() const { return strips_; }
+  std::span<const Extent> ExtentsOf(const Strip& strip) const {
+    return std::span(extents_).subspan(strip.first_extent, strip.extents);
+  }
+  bool IsComplete() const { return strips_received_ == strips_.size(); }
+  // Index of the strip that starts at `offset`, or strips().size() if none does.
+  std::size_t StripAt(std::uint64_t offset) const;
+  // Whether the strip's bytes still have their checksum. Reads them all.
+  bool Verify(const Strip& strip) const;
+
+ private:
+  friend class ChunkStore;
+
+  std::shared_ptr<ExtentArena> arena_;
+  ChunkId id_;
+  wire::ChunkMeta meta_;
+  std::vector<Extent> extents_;
+  std::vector<Strip> strips_;
+  std::size_t strips_received_ = 0;
+};
+
+class ChunkStore {
+ public:
+  static constexpr std::uint64_t kChunkOverheadBytes = 256;
+
+  // REQUIRES: limit_bytes >= 4 MiB.
+  explicit ChunkStore(std::uint64_t limit_bytes);
+
+  // Takes memory for a chunk that nobody sees yet. Errors: kOutOfMemory (the node is full),
+  // kInvalidArgument (sizes that contradict each other).
+  Result<std::shared_ptr<Chunk>> Begin(const ChunkId& id, wire::ChunkMeta meta);
+  // The extents into which the next strip's bytes go. Errors: kInvalidArgument if `offset` and
+  // `bytes` are not the next strip of the chunk.
+  Result<std::span<const Extent>> NextStrip(Chunk& chunk, std::uint64_t offset,
+                                            std::uint64_t bytes) const;
+  // Tells that the bytes of the next strip are in place. Errors: kCorrupt if they do not have
+  // checksum `crc`.
+  Status StripReceived(Chunk& chunk, std::uint32_t crc);
+  // Makes a complete chunk visible; a chunk of the same id is replaced. REQUIRES:
+  // chunk->IsComplete().
+  void Commit(std::shared_ptr<Chunk> chunk);
+
+  std::shared_ptr<const Chunk> Find(const ChunkId& id) const;
+  bool Remove(const ChunkId& id);
+
+  // Flips one bit of a stored chunk, for tests of what a reader makes of it. False if there is no
+  // such bit.
+  bool FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset);
+
+  std::uint64_t bytes_limit() const { return arena_->limit_bytes(); }
+  std::uint64_t bytes_used() const { return arena_->used_bytes() + overhead_bytes_; }
+  std::uint64_t chunks() const { return chunks_.size(); }
+
+ private:
+  std::shared_ptr<ExtentArena> arena_;
+  std::unordered_map<ChunkId, std::shared_ptr<Chunk>, ChunkIdHash> chunks_;
+  std::uint64_t overhead_bytes_ = 0;
+};
+
+}  // namespace infinicache::node

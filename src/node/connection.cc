@@ -1,0 +1,325 @@
+#include "node/connection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "net/handshake.h"
+#include "net/timer.h"
+
+namespace infinicache::node {
+namespace {
+
+using wire::FrameHeader;
+using wire::FrameType;
+
+// Requests without payload come many to a read; a strip's payload goes to its place but for these
+// first bytes.
+constexpr std::size_t kReadAhead = 4 * kKiB;
+constexpr auto kHandshakeTimeout = std::chrono::seconds(10);
+
+}  // namespace
+
+Connection::Connection(NodeContext& context, net::Socket socket)
+    : context_(context),
+      socket_(std::move(socket)),
+      reader_(socket_, kReadAhead),
+      writable_(socket_.loop()),
+      writer_ended_(socket_.loop()) {}
+
+net::Task<Error> Connection::Run() {
+  net::Timer timer(socket_.loop());
+  timer.Start(kHandshakeTimeout, [this] { Close(); });
+  const Status authenticated =
+      co_await net::HandshakeAsAcceptor(socket_, reader_, context_.secret, context_.Status());
+  timer.Cancel();
+  if (!authenticated) co_return authenticated.error();
+
+  socket_.loop().Spawn(Write());
+  const Status served = co_await ServeFrames();
+  closing_ = true;
+  writable_.Notify();
+  socket_.Shutdown();
+  while (!co_await writer_ended_.Wait(TimePoint::max())) {
+  }
+  co_return served.error();
+}
+
+net::Task<Status> Connection::ServeFrames() {
+  for (;;) {
+    const auto read = co_await reader_.ReadHeader();
+    if (!read) co_return tl::make_unexpected(read.error());
+    const FrameHeader& header = *read;
+    Status status;
+    switch (header.type) {
+      case FrameType::kPut:
+        status = co_await HandlePut(header);
+        break;
+      case FrameType::kGet:
+        status = HandleGet(header);
+        break;
+      case FrameType::kCancel:
+        HandleCancel(header);
+        break;
+      case FrameType::kDelete:
+        status = co_await HandleDelete(header);
+        break;
+      case FrameType::kAbort:
+        incoming_.erase(header.chunk);
+        break;
+      case FrameType::kPing:
+        ReplyOk(FrameType::kPong, header);
+        break;
+      case FrameType::kStats:
+        ReplyOk(FrameType::kStatsReply, header, wire::EncodeNodeStatus(context_.Status()));
+        break;
+      case FrameType::kCorruptForTest:
+        if (context_.test_hooks && context_.store.FlipBitForTest(header.chunk, header.offset)) {
+          ReplyOk(FrameType::kPong, header);
+        } else {
+          ReplyError(header, {ErrorCode::kNotFound, "no such chunk, or test hooks are off"});
+        }
+        break;
+      default:
+        co_return Fail(ErrorCode::kProtocol, fmt::format("a node does not take {} frames",
+                                                         wire::FrameTypeName(header.type)));
+    }
+    if (!status) co_return status;
+    if (reader_.payload_left() > 0) {
+      co_return Fail(ErrorCode::kProtocol, fmt::format("unexpected payload in a {} frame",
+                                                       wire::FrameTypeName(header.type)));
+    }
+    if (replies_.size() > kRepliesMax)
+      co_return Fail(ErrorCode::kProtocol, "the peer does not read its answers");
+  }
+}
+
+net::Task<Result<std::string>> Connection::ReadMeta(const FrameHeader& header) {
+  std::string meta(header.meta_bytes, '\0');
+  if (auto status = co_await reader_.ReadPayload(std::as_writable_bytes(std::span(meta)));
+      !status) {
+    co_return tl::make_unexpected(status.error());
+  }
+  co_return meta;
+}
+
+net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader& header) {
+  const auto bytes = co_await ReadMeta(header);
+  if (!bytes) co_return tl::make_unexpected(bytes.error());
+  auto meta = wire::ParseChunkMeta(*bytes);
+  if (!meta) co_return tl::make_unexpected(meta.error());
+  if (incoming_.size() >= kIncompleteChunksMax) {
+    co_return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
+  }
+  auto chunk = context_.store.Begin(header.chunk, std::move(*meta));
+  if (!chunk) {
+    ReplyError(header, chunk.error());
+    co_return Incoming{};
+  }
+  co_return std::move(*chunk);
+}
+
+// A kPut carries one strip; the first also carries the chunk's metadata. The answer comes once per
+// chunk: kStored behind the last strip, or kError at the first failure, after which the chunk's
+// other strips are skipped.
+net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
+  if ((header.flags & wire::kFlagFirst) != 0) {
+    auto begun = co_await BeginChunk(header);
+    if (!begun) co_return tl::make_unexpected(begun.error());
+    incoming_[header.chunk] = std::move(*begun);
+  }
+  const auto found = incoming_.find(header.chunk);
+  const Incoming chunk = found == incoming_.end() ? nullptr : found->second;
+  const bool last = (header.flags & wire::kFlagLast) != 0;
+  if (chunk == nullptr) {
+    if (last) incoming_.erase(header.chunk);
+    co_return co_await reader_.Discard();
+  }
+
+  const std::size_t strip_bytes = reader_.payload_left();
+  Status stored;
+  if (strip_bytes > 0) {
+    const auto extents = context_.store.NextStrip(*chunk, header.offset, strip_bytes);
+    if (!extents) co_return tl::make_unexpected(extents.error());
+    std::vector<iovec> pieces;
+    pieces.reserve(extents->size());
+    for (const Extent& extent : *extents) pieces.push_back({extent.data, extent.bytes});
+    if (auto status = co_await reader_.ReadPayload(pieces); !status) co_return status;
+    stored = context_.store.StripReceived(*chunk, header.payload_crc);
+  }
+  if (stored && !last) co_return Status{};
+  if (stored && !chunk->IsComplete()) {
+    stored = Fail(ErrorCode::kInvalidArgument, "the last strip came before the chunk was complete");
+  }
+  if (last) {
+    incoming_.erase(header.chunk);
+  } else {
+    incoming_[header.chunk] = nullptr;
+  }
+  if (stored) {
+    context_.store.Commit(chunk);
+    ReplyOk(FrameType::kStored, header);
+  } else {
+    ReplyError(header, stored.error());
+  }
+  co_return Status{};
+}
+
+Status Connection::HandleGet(const FrameHeader& header) {
+  auto chunk = context_.store.Find(header.chunk);
+  if (chunk == nullptr) {
+    ReplyError(header, {ErrorCode::kNotFound, "no such chunk"});
+    return {};
+  }
+  const std::size_t first = chunk->StripAt(header.offset);
+  std::size_t end = first;
+  std::uint64_t offset = header.offset;
+  while (end < chunk->strips().size() && offset < header.offset + header.length) {
+    offset += chunk->strips()[end].bytes;
+    ++end;
+  }
+  if (first == end) {
+    ReplyError(header, {ErrorCode::kInvalidArgument, "no strip at this offset"});
+    return {};
+  }
+  if (streams_.size() >= kStreamsMax)
+    return Fail(ErrorCode::kProtocol, "too many requests at once on one link");
+  streams_.push_back({header.request, std::move(chunk), first, end});
+  writable_.Notify();
+  return {};
+}
+
+void Connection::HandleCancel(const FrameHeader& header) {
+  std::erase_if(streams_, [&](const Stream& stream) { return stream.request == header.request; });
+}
+
+// The payload is an array of chunk identities, 18 bytes each: object, version, index.
+net::Task<Status> Connection::HandleDelete(const FrameHeader& header) {
+  constexpr std::size_t kEntryBytes = 18;
+  const auto entries = co_await ReadMeta(header);
+  if (!entries) co_return tl::make_unexpected(entries.error());
+  if (entries->size() % kEntryBytes != 0)
+    co_return Fail(ErrorCode::kProtocol, "delete list has a bad length");
+  for (std::size_t at = 0; at < entries->size(); at += kEntryBytes) {
+    std::uint64_t object = 0;
+    std::uint64_t version = 0;
+    std::uint16_t index = 0;
+    std::memcpy(&object, entries->data() + at, 8);
+    std::memcpy(&version, entries->data() + at + 8, 8);
+    std::memcpy(&index, entries->data() + at + 16, 2);
+    context_.store.Remove({ObjectId(object), Version(version), index});
+  }
+  ReplyOk(FrameType::kDeleted, header);
+  co_return Status{};
+}
+
+// Short answers tell the node's fill, so that the proxy places by fresh figures.
+void Connection::ReplyOk(FrameType type, const FrameHeader& to, std::string meta) {
+  FrameHeader header;
+  header.type = type;
+  header.request = to.request;
+  header.chunk = to.chunk;
+  header.offset = context_.store.bytes_used();
+  header.length = context_.store.chunks();
+  Enqueue(header, std::move(meta));
+}
+
+void Connection::ReplyError(const FrameHeader& to, const Error& error) {
+  LOG_DEBUG("request refused: {}", error.ToString());
+  FrameHeader header;
+  header.type = FrameType::kError;
+  header.request = to.request;
+  header.chunk = to.chunk;
+  header.status = error.code;
+  header.offset = to.offset;
+  Enqueue(header, {});
+}
+
+void Connection::Enqueue(const FrameHeader& header, std::string meta) {
+  FrameHeader complete = header;
+  complete.meta_bytes = complete.payload_bytes = static_cast<std::uint32_t>(meta.size());
+  Reply& reply = replies_.emplace_back();
+  wire::EncodeFrameHeader(complete, reply.header);
+  reply.meta = std::move(meta);
+  writable_.Notify();
+}
+
+net::Task<> Connection::Write() {
+  while (!closing_) {
+    Status status;
+    if (!replies_.empty()) {
+      status = co_await SendReplies();
+    } else if (!streams_.empty()) {
+      Stream stream = std::move(streams_.front());
+      streams_.pop_front();
+      const std::uint64_t request = stream.request;
+      // A strip is sent whole, so a cancel in between takes effect at the next one.
+      streams_.push_back(stream);
+      status = co_await SendStrip(stream);
+      const auto current = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& other) {
+        return other.request == request;
+      });
+      if (current != streams_.end()) {
+        current->next_strip = stream.next_strip;
+        if (stream.next_strip == stream.end_strip) streams_.erase(current);
+      }
+    } else {
+      co_await writable_.Wait(TimePoint::max());
+    }
+    if (!status) break;
+  }
+  closing_ = true;
+  socket_.Shutdown();
+  writer_ended_.Notify();
+}
+
+net::Task<Status> Connection::SendReplies() {
+  constexpr std::size_t kBatch = 64;
+  const std::size_t count = std::min(replies_.size(), kBatch);
+  std::vector<iovec> pieces;
+  pieces.reserve(2 * count);
+  for (std::size_t i = 0; i < count;
+       ++i) {  // a deque does not move its elements when others are appended
+    pieces.push_back(net::ToIovec(replies_[i].header));
+    if (!replies_[i].meta.empty()) pieces.push_back(net::ToIovec(replies_[i].meta));
+  }
+  const Status status = co_await socket_.WriteAll(pieces);
+  replies_.erase(replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(count));
+  co_return status;
+}
+
+net::Task<Status> Connection::SendStrip(Stream& stream) {
+  const Chunk& chunk = *stream.chunk;
+  const Chunk::Strip& strip = chunk.strips()[stream.next_strip];
+  FrameHeader header;
+  header.request = stream.request;
+  header.chunk = chunk.id();
+  header.offset = stream.next_strip * std::uint64_t{chunk.meta().strip_bytes};
+  if (!chunk.Verify(strip)) {
+    // The chunk is of no use any more; the proxy sees an erasure and has it repaired.
+    LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
+              chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
+    context_.store.Remove(chunk.id());
+    stream.next_strip = stream.end_strip;
+    ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});
+    co_return Status{};
+  }
+  header.type = FrameType::kData;
+  header.length = header.payload_bytes = strip.bytes;
+  header.payload_crc = strip.crc;
+  ++stream.next_strip;
+  if (stream.next_strip == stream.end_strip) header.flags = wire::kFlagLast;
+  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+  wire::EncodeFrameHeader(header, bytes);
+  std::vector<iovec> pieces;
+  pieces.reserve(1 + strip.extents);
+  pieces.push_back(net::ToIovec(bytes));
+  for (const Extent& extent : chunk.ExtentsOf(strip)) pieces.push_back({extent.data, extent.bytes});
+  co_return co_await socket_.WriteAll(pieces);
+}
+
+}  // namespace infinicache::node

@@ -1,0 +1,99 @@
+// One link, seen from the node: serves the proxy's requests on the chunk store.
+//
+// A reader coroutine takes frames in order and receives strips straight into chunk memory; a writer
+// coroutine sends answers: short ones first, then one strip of each running kGet in turn, so that
+// no request waits long behind another. Each strip is verified just before it is sent: the check
+// brings it into the cache, from where the send copies it.
+//
+// Bounds: kStreamsMax running kGet requests per link and kRepliesMax unsent short answers; beyond
+// these the link closes. Chunks that are incomplete when the link ends are dropped.
+//
+// Thread-safety: none; one event loop. The connection lives until Run() ends.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/result.h"
+#include "net/frame_reader.h"
+#include "net/notification.h"
+#include "net/socket.h"
+#include "node/chunk_store.h"
+#include "wire/frame.h"
+#include "wire/node_status.h"
+
+namespace infinicache::node {
+
+// What every link of a node shares.
+struct NodeContext {
+  ChunkStore& store;
+  NodeId node;
+  InstanceId instance;
+  std::string secret;
+  bool test_hooks = false;  // obey kCorruptForTest
+
+  wire::NodeStatus Status() const {
+    return {node, instance, store.bytes_limit(), store.bytes_used(), store.chunks()};
+  }
+};
+
+class Connection {
+ public:
+  static constexpr std::size_t kStreamsMax = 4096;
+  static constexpr std::size_t kRepliesMax = 65536;
+  static constexpr std::size_t kIncompleteChunksMax = 4096;
+
+  Connection(NodeContext& context, net::Socket socket);
+
+  // Authenticates the peer and serves it until the link ends; returns why it ended.
+  net::Task<Error> Run();
+  // Makes Run() end soon.
+  void Close() { socket_.Shutdown(); }
+
+ private:
+  struct Stream {  // a running kGet
+    std::uint64_t request;
+    std::shared_ptr<const Chunk> chunk;
+    std::size_t next_strip;
+    std::size_t end_strip;
+  };
+  struct Reply {
+    std::array<std::byte, wire::kFrameHeaderBytes> header;
+    std::string meta;
+  };
+  // A chunk on its way in; null while its remaining strips are to be skipped because the first was
+  // refused.
+  using Incoming = std::shared_ptr<Chunk>;
+
+  net::Task<Status> ServeFrames();
+  net::Task<Status> HandlePut(const wire::FrameHeader& header);
+  net::Task<Status> HandleDelete(const wire::FrameHeader& header);
+  Status HandleGet(const wire::FrameHeader& header);
+  void HandleCancel(const wire::FrameHeader& header);
+  net::Task<Result<Incoming>> BeginChunk(const wire::FrameHeader& header);
+  net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
+
+  void ReplyOk(wire::FrameType type, const wire::FrameHeader& to, std::string meta = {});
+  void ReplyError(const wire::FrameHeader& to, const Error& error);
+  void Enqueue(const wire::FrameHeader& header, std::string meta);
+
+  net::Task<> Write();
+  net::Task<Status> SendReplies();
+  net::Task<Status> SendStrip(Stream& stream);
+
+  NodeContext& context_;
+  net::Socket socket_;
+  net::FrameReader reader_;
+  std::unordered_map<ChunkId, Incoming, ChunkIdHash> incoming_;
+  std::deque<Reply> replies_;
+  std::deque<Stream> streams_;
+  net::Notification writable_;  // something to send, or the link ends
+  net::Notification writer_ended_;
+  bool closing_ = false;
+};
+
+}  // namespace infinicache::node

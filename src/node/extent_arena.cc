@@ -1,0 +1,122 @@
+#include "node/extent_arena.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/check.h"
+#include "base/map_memory.h"
+
+namespace infinicache::node {
+namespace {
+
+constexpr std::size_t BlockBytes(unsigned order) {
+  return ExtentArena::kBlockBytesMin << order;
+}
+
+unsigned OrderOfBlock(std::size_t bytes) {
+  return static_cast<unsigned>(std::countr_zero(bytes) -
+                               std::countr_zero(ExtentArena::kBlockBytesMin));
+}
+
+// The block behind an extent: extents are whole powers of two, but for the last of an allocation.
+std::size_t BlockBehind(std::size_t extent_bytes) {
+  return std::bit_ceil(std::max(extent_bytes, ExtentArena::kBlockBytesMin));
+}
+
+}  // namespace
+
+ExtentArena::ExtentArena(std::uint64_t limit_bytes)
+    : limit_(limit_bytes / kBlockBytesMax * kBlockBytesMax) {
+  CHECK(limit_ > 0, "an arena of {} bytes is below one block of {}", limit_bytes, kBlockBytesMax);
+  base_ = MapMemory(limit_, Prefault::kNo);
+  CHECK(base_ != nullptr, "cannot reserve {} bytes of address space", limit_);
+  state_.assign(limit_ / kBlockBytesMin, kNotAHead);
+}
+
+ExtentArena::~ExtentArena() {
+  UnmapMemory(base_, limit_);
+}
+
+bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
+  const std::size_t cost = CostOf(bytes);
+  if (cost > limit_ - used_) return false;
+  const std::size_t first = out.size();
+  std::size_t left = bytes;
+  while (left > 0) {
+    unsigned order = std::min(OrderOfBlock(std::bit_floor(CostOf(left))), kOrders - 1);
+    std::byte* block = TakeBlock(order);
+    while (block == nullptr && order > 0) block = TakeBlock(--order);
+    if (block == nullptr) {  // the kernel has no memory behind the reservation
+      Free(std::span(out).subspan(first));
+      out.resize(first);
+      return false;
+    }
+    used_ += BlockBytes(order);
+    const std::size_t extent = std::min(left, BlockBytes(order));
+    out.push_back({block, static_cast<std::uint32_t>(extent)});
+    left -= extent;
+  }
+  return true;
+}
+
+void ExtentArena::Free(std::span<const Extent> extents) {
+  for (const Extent& extent : extents) {
+    const std::size_t bytes = BlockBehind(extent.bytes);
+    CHECK(used_ >= bytes);
+    used_ -= bytes;
+    GiveBlock(extent.data, OrderOfBlock(bytes));
+  }
+}
+
+std::byte* ExtentArena::TakeBlock(unsigned order) {
+  unsigned found = order;
+  while (found < kOrders && free_[found] == nullptr) ++found;
+  if (found == kOrders) {
+    if (touched_ == limit_ || !PrefaultMemory(base_ + touched_, kBlockBytesMax)) return nullptr;
+    found = kOrders - 1;
+    Push(base_ + touched_, found);
+    touched_ += kBlockBytesMax;
+  }
+  auto* block = reinterpret_cast<std::byte*>(free_[found]);
+  Remove(block, found);
+  while (found > order) {
+    --found;
+    Push(block + BlockBytes(found), found);
+  }
+  state_[IndexOf(block)] = static_cast<std::uint8_t>(order);
+  return block;
+}
+
+void ExtentArena::GiveBlock(std::byte* data, unsigned order) {
+  CHECK(state_[IndexOf(data)] == order, "freed block was not lent with this size");
+  state_[IndexOf(data)] = kNotAHead;
+  while (order + 1 < kOrders) {
+    const std::size_t offset = static_cast<std::size_t>(data - base_);
+    std::byte* buddy = base_ + (offset ^ BlockBytes(order));
+    if (state_[IndexOf(buddy)] != (order | kFreeBit)) break;
+    Remove(buddy, order);
+    data = std::min(data, buddy);
+    ++order;
+  }
+  Push(data, order);
+}
+
+void ExtentArena::Push(std::byte* data, unsigned order) {
+  auto* block = new (data) FreeBlock{free_[order], nullptr};
+  if (free_[order] != nullptr) free_[order]->previous = block;
+  free_[order] = block;
+  state_[IndexOf(data)] = static_cast<std::uint8_t>(order | kFreeBit);
+}
+
+void ExtentArena::Remove(std::byte* data, unsigned order) {
+  auto* block = reinterpret_cast<FreeBlock*>(data);
+  if (block->previous != nullptr) {
+    block->previous->next = block->next;
+  } else {
+    free_[order] = block->next;
+  }
+  if (block->next != nullptr) block->next->previous = block->previous;
+  state_[IndexOf(data)] = kNotAHead;
+}
+
+}  // namespace infinicache::node

@@ -1,0 +1,275 @@
+#include "pool/link.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "net/handshake.h"
+
+namespace infinicache::pool {
+namespace {
+
+using wire::FrameHeader;
+using wire::FrameType;
+using Kind = FrameSink::Target::Kind;
+
+constexpr auto kDialTimeout = std::chrono::seconds(3);
+constexpr auto kDialBackoffMin = std::chrono::milliseconds(10);
+constexpr auto kDialBackoffMax = std::chrono::seconds(2);
+
+}  // namespace
+
+std::string_view NodeStateName(NodeState state) {
+  switch (state) {
+    case NodeState::kStarting:
+      return "starting";
+    case NodeState::kActive:
+      return "active";
+    case NodeState::kDown:
+      return "down";
+  }
+  return "unknown";
+}
+
+Link::Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options)
+    : loop_(loop),
+      shared_(shared),
+      options_(std::move(options)),
+      random_(options_.seed),
+      backoff_(kDialBackoffMin, kDialBackoffMax),
+      borrow_changed_(loop),
+      instance_changed_(loop),
+      flush_ended_(loop) {}
+
+void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) {
+  epoch_ = epoch;
+  instance_ = instance;
+  address_ = std::move(address);
+  backoff_.Reset();
+  if (socket_) socket_->Shutdown();
+  instance_changed_.Notify();
+}
+
+void Link::Stop() {
+  stopping_ = true;
+  if (socket_) socket_->Shutdown();
+  instance_changed_.Notify();
+}
+
+net::Task<> Link::Run() {
+  while (!stopping_) {
+    if (address_.host.empty()) {
+      co_await instance_changed_.Wait(TimePoint::max());
+      continue;
+    }
+    const Epoch dialled = epoch_;
+    Status status = co_await Dial();
+    if (status && dialled == epoch_ && !stopping_) {
+      connected_ = true;
+      suspect_ = false;
+      backoff_.Reset();
+      status = co_await ReadFrames();
+      Disconnect();
+      while (flushing_) co_await flush_ended_.Wait(TimePoint::max());
+    }
+    reader_.reset();
+    socket_.reset();
+    if (stopping_ || dialled != epoch_) continue;
+    if (!status && status.error().code == ErrorCode::kUnauthenticated) {
+      LOG_ERROR("link to node {} at {}: {}", node().value(), address_.ToString(),
+                status.error().ToString());
+    } else if (!status) {
+      LOG_DEBUG("link to node {} ended: {}", node().value(), status.error().ToString());
+    }
+    co_await instance_changed_.Wait(net::EventLoop::Now() + backoff_.Next(random_));
+  }
+}
+
+net::Task<Status> Link::Dial() {
+  auto socket = co_await net::Socket::Connect(loop_, address_, options_.socket,
+                                              net::EventLoop::Now() + kDialTimeout);
+  if (!socket) co_return tl::make_unexpected(socket.error());
+  socket_.emplace(std::move(*socket));
+  // No read-ahead beyond a header: payloads stay in the socket, where a sink may splice them from.
+  reader_.emplace(*socket_, wire::kFrameHeaderBytes);
+  const auto status = co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret);
+  if (!status) co_return tl::make_unexpected(status.error());
+  if (status->node != node() || status->instance != instance_) {
+    co_return Fail(ErrorCode::kUnavailable,
+                   fmt::format("{} is not the instance expected there", address_.ToString()));
+  }
+  shared_.bytes_limit.store(status->bytes_limit, std::memory_order_relaxed);
+  shared_.bytes_used.store(status->bytes_used, std::memory_order_relaxed);
+  shared_.chunks.store(status->chunks, std::memory_order_relaxed);
+  co_return Status{};
+}
+
+net::Task<Status> Link::ReadFrames() {
+  for (;;) {
+    const auto header = co_await reader_->ReadHeader();
+    if (!header) co_return tl::make_unexpected(header.error());
+    suspect_ = false;
+    if (header->type == FrameType::kData) {
+      if (auto status = co_await ReadData(*header); !status) co_return status;
+      continue;
+    }
+    if (auto status = co_await reader_->Discard(); !status) co_return status;
+    if (header->type == FrameType::kStored || header->type == FrameType::kDeleted) {
+      shared_.bytes_used.store(header->offset, std::memory_order_relaxed);
+      shared_.chunks.store(header->length, std::memory_order_relaxed);
+    }
+    if (const auto sink = sinks_.find(header->request); sink != sinks_.end())
+      sink->second->OnFrame(*this, *header);
+  }
+}
+
+net::Task<Status> Link::ReadData(const FrameHeader& header) {
+  const auto found = sinks_.find(header.request);
+  FrameSink::Target target;
+  if (found != sinks_.end()) target = found->second->OnData(*this, header);
+  if (target.kind == Kind::kBorrow) {
+    borrowed_request_ = header.request;
+    borrow_ended_.reset();
+    while (!borrow_ended_ && connected_) co_await borrow_changed_.Wait(TimePoint::max());
+    borrowed_request_ = 0;
+    if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
+    target = *std::exchange(borrow_ended_, std::nullopt);
+    if (target.kind == Kind::kBorrow) co_return Status{};  // released: nothing is left of it
+  }
+  if (target.kind == Kind::kDiscard) co_return co_await reader_->Discard();
+  const std::span<std::byte> memory(target.memory, reader_->payload_left());
+  if (auto status = co_await reader_->ReadPayload(memory); !status) co_return status;
+  // The sink may have gone away while the payload came in.
+  if (const auto sink = sinks_.find(header.request); sink != sinks_.end())
+    sink->second->OnFrame(*this, header);
+  co_return Status{};
+}
+
+void Link::Release() {
+  CHECK(borrowed_request_ != 0 && reader_->payload_left() == 0);
+  borrow_ended_ = FrameSink::Target{Kind::kBorrow, nullptr, nullptr};
+  borrow_changed_.Notify();
+}
+
+void Link::Receive(FrameSink::Target target) {
+  CHECK(borrowed_request_ != 0 && target.kind != Kind::kBorrow);
+  borrow_ended_ = std::move(target);
+  borrow_changed_.Notify();
+}
+
+void Link::Disconnect() {
+  connected_ = false;
+  socket_->Shutdown();
+  queue_.clear();
+  queued_bytes_ = 0;
+  const auto sinks = std::exchange(sinks_, {});
+  for (const auto& [request, sink] : sinks) {
+    // A sink told earlier in this loop may have forgotten others; those are not called.
+    if (request != 0) sink->OnLinkLost(*this, request);
+  }
+}
+
+void Link::Suspect() {
+  if (suspect_ || !connected_) return;
+  suspect_ = true;
+  FrameHeader ping;
+  ping.type = FrameType::kPing;
+  Send(ping);
+}
+
+std::uint64_t Link::Register(FrameSink* sink) {
+  CHECK(connected_);
+  sinks_.emplace(++last_request_, sink);
+  if (borrowed_request_ != 0 && !borrow_ended_) {
+    if (const auto lender = sinks_.find(borrowed_request_); lender != sinks_.end()) {
+      lender->second->OnBorrowContended(*this);
+    }
+  }
+  return last_request_;
+}
+
+void Link::Forget(std::uint64_t request) {
+  sinks_.erase(request);
+  if (borrowed_request_ == request && !borrow_ended_) Receive({});
+}
+
+void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,
+                std::shared_ptr<const void> keep_alive) {
+  if (!connected_) return;
+  header.meta_bytes = static_cast<std::uint32_t>(meta.size());
+  header.payload_bytes = static_cast<std::uint32_t>(meta.size() + payload.size());
+  Outgoing& frame = queue_.emplace_back();
+  frame.request = header.request;
+  wire::EncodeFrameHeader(header, frame.header);
+  frame.meta = std::move(meta);
+  frame.payload = payload;
+  frame.keep_alive = std::move(keep_alive);
+  queued_bytes_ += frame.size();
+  if (flushing_) return;
+  if (!FlushSome()) {
+    socket_->Shutdown();  // the reader sees it and disconnects
+    return;
+  }
+  if (!queue_.empty()) {
+    flushing_ = true;
+    loop_.Spawn(Flush());
+  }
+}
+
+Status Link::FlushSome() {
+  while (!queue_.empty()) {
+    std::array<iovec, 12> pieces;
+    std::size_t count = 0;
+    std::size_t skip = queue_.front().sent;
+    for (const Outgoing& frame : queue_) {
+      if (count + 3 > pieces.size()) break;
+      pieces[count++] = net::ToIovec(frame.header);
+      if (!frame.meta.empty()) pieces[count++] = net::ToIovec(frame.meta);
+      if (!frame.payload.empty()) pieces[count++] = net::ToIovec(frame.payload);
+    }
+    const std::span<iovec> rest = net::Advance(std::span(pieces).first(count), skip);
+    const auto written = socket_->TryWrite(rest);
+    if (!written) return tl::make_unexpected(written.error());
+    if (*written == 0) return {};
+    std::size_t left = *written;
+    queued_bytes_ -= left;
+    while (left > 0) {
+      Outgoing& frame = queue_.front();
+      const std::size_t taken = std::min(left, frame.size() - frame.sent);
+      frame.sent += taken;
+      left -= taken;
+      if (frame.sent == frame.size()) queue_.pop_front();
+    }
+  }
+  return {};
+}
+
+net::Task<> Link::Flush() {
+  while (connected_ && !queue_.empty()) {
+    const Status writable = co_await socket_->WaitWritable();
+    if (!connected_) break;
+    if (!writable || !FlushSome()) {
+      socket_->Shutdown();
+      break;
+    }
+  }
+  flushing_ = false;
+  flush_ended_.Notify();
+}
+
+void Link::Unqueue(std::uint64_t request) {
+  for (auto frame = queue_.begin(); frame != queue_.end();) {
+    if (frame->request == request && frame->sent == 0) {
+      queued_bytes_ -= frame->size();
+      frame = queue_.erase(frame);
+    } else {
+      ++frame;
+    }
+  }
+}
+
+}  // namespace infinicache::pool

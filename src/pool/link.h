@@ -1,0 +1,165 @@
+// One link to a node, seen from an event loop of the proxy.
+//
+// A link is made once per node and loop and endures; it dials the node's instance when there is
+// one, again with back-off when the connection ends while the instance lives, and the next instance
+// when the pool tells of it.
+//
+// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: kData payloads
+// are received straight into memory that the sink names, or stay in the socket when the sink
+// borrows them (to splice them on). A sink that goes away calls Forget first; its late answers are
+// skipped.
+//
+// Sends are tried at once and queued when the socket is full; payload memory is held by
+// `keep_alive` until it is sent. Callers bound what they queue (queued_bytes()).
+//
+// Thread-safety: one event loop. All callbacks are on it, and may call the link.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/random.h"
+#include "base/result.h"
+#include "net/frame_reader.h"
+#include "net/notification.h"
+#include "net/socket.h"
+#include "policy/backoff.h"
+#include "pool/node_state.h"
+#include "wire/frame.h"
+
+namespace infinicache::pool {
+
+class Link;
+
+class FrameSink {
+ public:
+  struct Target {
+    enum class Kind : std::uint8_t {
+      kDiscard,
+      kMemory,  // the payload goes to `memory`, which has room for all of it
+      kBorrow,  // the payload stays in the socket until the sink calls Link::Release or
+                // Link::Receive
+    };
+    Kind kind = Kind::kDiscard;
+    std::byte* memory = nullptr;
+    std::shared_ptr<const void> keep_alive;  // of `memory`
+  };
+
+  // The header of a kData frame with a payload arrived.
+  virtual Target OnData(Link& link, const wire::FrameHeader& header) = 0;
+  // A frame is complete: a kData whose payload is in memory, or any other answer.
+  virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
+  // The connection ended; no answers of this request follow, and the link has forgotten it.
+  virtual void OnLinkLost(Link& link, std::uint64_t request) = 0;
+  // While a payload is borrowed, another request was sent on this link: take it out of the way
+  // soon.
+  virtual void OnBorrowContended(Link& /*link*/) {}
+
+ protected:
+  ~FrameSink() = default;
+};
+
+struct LinkOptions {
+  NodeId node;
+  std::string secret;
+  net::SocketOptions socket;
+  std::uint64_t seed = 0;
+};
+
+class Link {
+ public:
+  Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options);
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  // Starts dialling when an instance is known. Ends after Stop.
+  net::Task<> Run();
+  void Stop();
+
+  // The instance to talk to; an empty address means that there is none.
+  void SetInstance(Epoch epoch, InstanceId instance, net::HostPort address);
+
+  NodeId node() const { return options_.node; }
+  bool connected() const { return connected_; }
+  // The instance behind the open connection; 0 when not connected.
+  Epoch epoch() const { return connected_ ? epoch_ : Epoch(); }
+  // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
+  bool suspect() const { return suspect_; }
+  void Suspect();
+  NodeShared& shared() { return shared_; }
+
+  // A new request id for `sink`. REQUIRES: connected().
+  std::uint64_t Register(FrameSink* sink);
+  void Forget(std::uint64_t request);
+  std::size_t requests() const { return sinks_.size(); }
+
+  // Sends a frame: header, then `meta`, then `payload` (held alive by `keep_alive`). A frame for a
+  // link that is not connected is dropped; sinks learn of that by OnLinkLost.
+  void Send(wire::FrameHeader header, std::string meta = {},
+            std::span<const std::byte> payload = {},
+            std::shared_ptr<const void> keep_alive = nullptr);
+  // Drops queued frames of `request` that are not partly sent.
+  void Unqueue(std::uint64_t request);
+  std::size_t queued_bytes() const { return queued_bytes_; }
+
+  // For the sink that borrowed a payload: its bytes wait in the socket.
+  net::Socket& socket() { return *socket_; }
+  net::FrameReader& reader() { return *reader_; }
+  // The borrowed payload was consumed completely (FrameReader::ConsumedOutside): go on reading.
+  void Release();
+  // Receive the borrowed payload into memory after all; OnFrame follows.
+  void Receive(FrameSink::Target target);
+
+ private:
+  struct Outgoing {
+    std::uint64_t request;
+    std::array<std::byte, wire::kFrameHeaderBytes> header;
+    std::string meta;
+    std::span<const std::byte> payload;
+    std::shared_ptr<const void> keep_alive;
+    std::size_t sent = 0;
+    std::size_t size() const { return header.size() + meta.size() + payload.size(); }
+  };
+
+  net::Task<Status> Dial();
+  net::Task<Status> ReadFrames();
+  net::Task<Status> ReadData(const wire::FrameHeader& header);
+  net::Task<> Flush();
+  Status FlushSome();  // until nothing is queued or the socket is full
+  void Disconnect();
+
+  net::EventLoop& loop_;
+  NodeShared& shared_;
+  LinkOptions options_;
+  Random random_;
+  policy::Backoff backoff_;
+
+  Epoch epoch_;
+  InstanceId instance_;
+  net::HostPort address_;
+  std::optional<net::Socket> socket_;
+  std::optional<net::FrameReader> reader_;
+  bool connected_ = false;
+  bool stopping_ = false;
+  bool suspect_ = false;
+  bool flushing_ = false;
+
+  std::unordered_map<std::uint64_t, FrameSink*> sinks_;
+  std::uint64_t last_request_ = 0;
+  std::deque<Outgoing> queue_;
+  std::size_t queued_bytes_ = 0;
+
+  std::uint64_t borrowed_request_ = 0;             // 0: nothing is borrowed
+  std::optional<FrameSink::Target> borrow_ended_;  // what becomes of the borrowed payload
+  net::Notification borrow_changed_;
+  net::Notification instance_changed_;
+  net::Notification flush_ended_;
+};
+
+}  // namespace infinicache::pool
