@@ -29,6 +29,7 @@ ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
   object->set_owned(false);
   size_.fetch_sub(1, std::memory_order_relaxed);
   bytes_.fetch_sub(object->bytes(), std::memory_order_relaxed);
+  CountExpiry(*object, -1);
   return object;
 }
 
@@ -73,6 +74,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   object->set_owned(true);
   size_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
+  CountExpiry(*object, 1);
   shard.objects.emplace(hash, std::move(object));
   return result;
 }
@@ -106,6 +108,22 @@ bool Directory::IsCurrent(const ObjectRef& object) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, object->id().value(), object->key());
   return found != shard.objects.end() && found->second == object;
+}
+
+bool Directory::SetExpiry(const ObjectRef& object, WallMillis when) {
+  Shard& shard = ShardOf(object->id().value());
+  const std::scoped_lock lock(shard.mutex);
+  const auto found = Locate(shard, object->id().value(), object->key());
+  if (found == shard.objects.end() || found->second != object) return false;
+  CountExpiry(*object, -1);
+  object->set_expires_at(when);
+  CountExpiry(*object, 1);
+  return true;
+}
+
+void Directory::CountExpiry(const ObjectRecord& object, int by) {
+  if (object.expires_at() == ObjectRecord::kNever) return;
+  expiring_.fetch_add(static_cast<std::size_t>(by), std::memory_order_relaxed);
 }
 
 std::size_t Directory::Clear() {

@@ -55,6 +55,9 @@ class Directory {
   // Removes `object` if it still is its key's value.
   bool RemoveIfCurrent(const ObjectRef& object);
   bool IsCurrent(const ObjectRef& object);
+  // Changes when `object` expires (ObjectRecord::kNever: not at all) if it still is its key's
+  // value.
+  bool SetExpiry(const ObjectRef& object, WallMillis when);
   // Removes everything; returns how many.
   std::size_t Clear();
 
@@ -69,6 +72,9 @@ class Directory {
 
   std::size_t size() const { return size_.load(std::memory_order_relaxed); }
   std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  // Keys that have an expiry.
+  std::size_t expiring() const { return expiring_.load(std::memory_order_relaxed); }
+  // Keys that expired so far.
   std::uint64_t expired() const { return expired_.load(std::memory_order_relaxed); }
 
  private:
@@ -86,12 +92,14 @@ class Directory {
   // Takes a record out. REQUIRES: the shard is locked. The caller drops the reference after
   // unlocking.
   ObjectRef Detach(Shard& shard, Tree::iterator where);
-  ObjectRef RemoveLocked(Shard& shard, Tree::iterator where, bool expired);
+  // Counts `object` among those with an expiry, or no longer. REQUIRES: its shard is locked.
+  void CountExpiry(const ObjectRecord& object, int by);
 
   const Clock& clock_;
   std::array<Shard, 1U << kShardBits> shards_;
   std::atomic<std::size_t> size_{0};
   std::atomic<std::uint64_t> bytes_{0};
+  std::atomic<std::size_t> expiring_{0};
   std::atomic<std::uint64_t> expired_{0};
 };
 

@@ -27,6 +27,10 @@ bool EqualInConstantTime(std::span<const std::byte> a, std::span<const std::byte
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
+bool EqualInConstantTime(std::string_view a, std::string_view b) {
+  return EqualInConstantTime(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
+}
+
 void RandomBytes(std::span<std::byte> bytes) {
   CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()),
                    static_cast<int>(bytes.size())) == 1);

@@ -16,6 +16,7 @@ Digest HmacSha256(std::string_view key, std::string_view message);
 
 // Compares in time that does not depend on where the two differ.
 bool EqualInConstantTime(std::span<const std::byte> a, std::span<const std::byte> b);
+bool EqualInConstantTime(std::string_view a, std::string_view b);
 
 // Fills `bytes` from the system's cryptographic generator; stops the program if that fails.
 void RandomBytes(std::span<std::byte> bytes);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "cache/object.h"
@@ -75,7 +76,7 @@ std::span<const CommandSpec> Commands();
 std::optional<std::size_t> FindCommand(std::string_view name);
 
 // The RESP error of a failed cache operation.
-std::string_view RespErrorFor(const Error& error);
+std::string RespErrorFor(const Error& error);
 
 // For option words: equal but for case.
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);

@@ -1,16 +1,28 @@
 #include "proxy/server.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "base/log.h"
 #include "net/crypto.h"
+#include "net/notification.h"
 #include "proxy/command.h"
 #include "proxy/session.h"
 
 namespace infinicache::proxy {
 namespace {
 constexpr Duration kSweepEvery = std::chrono::seconds(1);
+constexpr Duration kDescribeAtMost = std::chrono::seconds(1);
+
+// What the loops add to while one waits; outlives whoever is last.
+struct ClientList {
+  explicit ClientList(net::EventLoop& loop, std::size_t loops) : changed(loop), missing(loops) {}
+  net::Notification changed;  // used on the asking loop
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  std::size_t missing;
+};
 }  // namespace
 
 Server::Server(net::EventLoop& control, cache::Cache& cache, pool::Pool& pool,
@@ -91,6 +103,20 @@ net::Task<> Server::Serve(Front& front, net::Socket socket, std::uint64_t id) {
     front.sessions.erase(place);
   }
   clients_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+net::Task<std::vector<std::string>> Server::DescribeClients(net::EventLoop& loop) {
+  auto list = std::make_shared<ClientList>(loop, fronts_.size());
+  for (const auto& front : fronts_) {
+    front->worker.loop().Post([list, &loop, &front = *front] {
+      const std::scoped_lock lock(list->mutex);
+      for (const Session* session : front.sessions) list->lines.push_back(session->Describe());
+      if (--list->missing == 0) loop.Post([list] { list->changed.Notify(); });
+    });
+  }
+  co_await list->changed.Wait(net::EventLoop::Now() + kDescribeAtMost);
+  const std::scoped_lock lock(list->mutex);
+  co_return std::move(list->lines);
 }
 
 void Server::SweepStalled(Front& front) {

@@ -9,9 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -68,8 +66,9 @@ class Server {
   TimePoint started_at() const { return started_at_; }
   const std::string& run_id() const { return run_id_; }
   void Shutdown();
-  // One line per client, as CLIENT LIST shows it.
-  std::vector<std::string> DescribeClients();
+  // One line per client, as CLIENT LIST shows it. Asks every loop; one that does not answer within
+  // a second is left out. Call on `loop`, one of the workers'.
+  net::Task<std::vector<std::string>> DescribeClients(net::EventLoop& loop);
 
  private:
   // One loop's sessions; its list is used on that loop only.
@@ -96,10 +95,6 @@ class Server {
   std::uint64_t last_client_id_ = 0;
   TimePoint started_at_;
   std::string run_id_;
-  std::mutex descriptions_mutex_;
-  std::map<std::uint64_t, std::string> descriptions_;  // by client id; refreshed by the sessions
-
-  friend class Session;
 };
 
 }  // namespace infinicache::proxy

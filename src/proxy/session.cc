@@ -126,6 +126,14 @@ net::Task<> Session::Execute() {
   Add(server_.mutable_stats().commands);
   const auto index = FindCommand(arguments[0].bytes);
   if (!index) {
+    // A browser that was made to send its request here; Redis closes such connections too.
+    if (EqualsIgnoreCase(arguments[0].bytes, "post") ||
+        EqualsIgnoreCase(arguments[0].bytes, "host:")) {
+      LOG_WARN_EVERY(std::chrono::minutes(1), "possible cross-protocol request from {}; closed",
+                     address_);
+      Break();
+      co_return;
+    }
     fail(UnknownCommand(arguments));
     co_return;
   }

@@ -51,6 +51,7 @@ class Session {
   void CloseAfterReply() { closing_ = true; }
   // The reply was cut short: ends the connection at once.
   void Break() { broken_ = true; }
+  bool broken() const { return broken_; }
 
   // The upload of the large argument at `index`, or null if that argument was buffered.
   Result<cache::ObjectRef>* Upload(std::size_t index);

@@ -31,6 +31,7 @@ void RespWriter::Simple(std::string_view text) {
 }
 
 void RespWriter::Error(std::string_view text) {
+  ++errors_;
   Line('-', text);
 }
 

@@ -29,6 +29,8 @@ class RespWriter {
   void Simple(std::string_view text);
   // "-ERR what": `text` begins with the error's prefix. CR and LF as in Simple().
   void Error(std::string_view text);
+  // How often Error was called.
+  std::uint64_t errors() const { return errors_; }
   void Integer(std::int64_t value);
 
   void Bulk(std::string_view bytes);
@@ -56,6 +58,7 @@ class RespWriter {
 
   std::string& out_;
   bool resp3_;
+  std::uint64_t errors_ = 0;
 };
 
 }  // namespace infinicache::wire
