@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "cache/object_reader.h"
+#include "cache/splice_relay.h"
 
 namespace infinicache::cache {
 namespace {
@@ -34,53 +35,90 @@ void CountMiss(Worker& worker, const ObjectRef& record, const Error& error) {
   if (worker.shared().directory.RemoveIfCurrent(record)) Add(worker.stats().losses);
 }
 
+// One reply under way.
+struct Reply {
+  Worker& worker;
+  ObjectRef record;
+  std::uint64_t offset;
+  std::uint64_t length;
+  net::Socket& client;
+  std::string& output;
+  std::string_view head;
+  std::string_view tail;
+  bool started = false;     // the head is sent, or appended
+  std::uint64_t avoid = 0;  // chunks that are known to be late
+};
+
+// Sends what is left of the reply through memory.
+net::Task<SendResult> SendRows(Reply reply) {
+  Worker& worker = reply.worker;
+  const coding::StripeLayout& layout = reply.record->layout();
+  const bool coalesce = !reply.started && reply.length <= kCoalescedBytesMax;
+  ObjectReader reader(worker, reply.record, layout.RowOfOffset(reply.offset),
+                      layout.RowOfOffset(reply.offset + reply.length - 1) + 1, reply.avoid);
+  std::vector<iovec> pieces;
+  while (reader.rows_left() > 0) {
+    const auto row = co_await reader.Next(net::EventLoop::Now() + worker.options().node_timeout);
+    if (!row) {
+      CountMiss(worker, reply.record, row.error());
+      if (!reply.started) co_return SendResult{Outcome::kMissing, row.error()};
+      Add(worker.stats().broken_reads);
+      co_return SendResult{Outcome::kBroken, row.error()};
+    }
+    pieces.clear();
+    if (!reply.started && !coalesce) pieces.push_back(net::ToIovec(reply.output));
+    if (!reply.started) pieces.push_back(net::ToIovec(reply.head));
+    AppendRange(*row, layout.RowOffset(row->row), reply.offset, reply.length, pieces);
+    if (reader.rows_left() == 0) pieces.push_back(net::ToIovec(reply.tail));
+    reply.started = true;
+    if (coalesce) {
+      for (const iovec& piece : pieces)
+        reply.output.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+      continue;
+    }
+    if (auto status = co_await reply.client.WriteAll(pieces); !status)
+      co_return SendResult{Outcome::kBroken, status.error()};
+  }
+  if (!coalesce) reply.output.clear();
+  if (reader.degraded()) Add(worker.stats().degraded_reads);
+  co_return SendResult{};
+}
+
 }  // namespace
 
 net::Task<SendResult> SendObject(Worker& worker, ObjectRef record, std::uint64_t offset,
                                  std::uint64_t length, net::Socket& client, std::string& output,
                                  std::string_view head, std::string_view tail) {
-  const coding::StripeLayout& layout = record->layout();
-  CHECK(offset + length <= layout.object_bytes);
-  const bool coalesce = length <= kCoalescedBytesMax;
+  CHECK(offset + length <= record->bytes());
   if (length == 0) {
     output.append(head).append(tail);
     co_return SendResult{};
   }
-  ObjectReader reader(worker, record, layout.RowOfOffset(offset),
-                      layout.RowOfOffset(offset + length - 1) + 1);
-  bool started = false;
-  while (reader.rows_left() > 0) {
-    const auto row = co_await reader.Next(net::EventLoop::Now() + worker.options().node_timeout);
-    if (!row) {
-      CountMiss(worker, record, row.error());
-      if (!started) co_return SendResult{Outcome::kMissing, row.error()};
-      Add(worker.stats().broken_reads);
-      co_return SendResult{Outcome::kBroken, row.error()};
+  Reply reply{worker, record, offset, length, client, output, head, tail};
+  if (length == record->bytes() && SpliceRelay::Suits(worker, *record)) {
+    SpliceRelay::Outcome relayed;
+    {
+      SpliceRelay relay(worker, record, client);
+      relayed = co_await relay.Run(output, head);
     }
-    std::vector<iovec> pieces;
-    if (coalesce) {
-      if (!started) output.append(head);
-      AppendRange(*row, layout.RowOffset(row->row), offset, length, pieces);
-      for (const iovec& piece : pieces)
-        output.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
-      if (reader.rows_left() == 0) output.append(tail);
-      started = true;
-      continue;
-    }
-    if (!started) {
-      pieces.push_back(net::ToIovec(output));
-      pieces.push_back(net::ToIovec(head));
-    }
-    AppendRange(*row, layout.RowOffset(row->row), offset, length, pieces);
-    if (reader.rows_left() == 0) pieces.push_back(net::ToIovec(tail));
-    started = true;
-    if (auto status = co_await client.WriteAll(pieces); !status)
-      co_return SendResult{Outcome::kBroken, status.error()};
+    if (relayed.client_gone)
+      co_return SendResult{Outcome::kBroken, {ErrorCode::kCancelled, "the client went away"}};
+    reply.started = relayed.started;
+    reply.offset += relayed.bytes_sent;
+    reply.length -= relayed.bytes_sent;
+    reply.avoid = relayed.late_chunks;
+    if (reply.started) output.clear();
   }
-  if (!coalesce) output.clear();
-  if (reader.degraded()) Add(worker.stats().degraded_reads);
-  Add(worker.stats().bytes_read, length);
-  co_return SendResult{};
+  SendResult result;
+  if (reply.length > 0) {
+    result = co_await SendRows(reply);
+  } else {
+    iovec piece = net::ToIovec(tail);
+    if (auto status = co_await client.WriteAll(std::span(&piece, 1)); !status)
+      result = {Outcome::kBroken, status.error()};
+  }
+  if (result.outcome == Outcome::kDone) Add(worker.stats().bytes_read, length);
+  co_return result;
 }
 
 }  // namespace infinicache::cache

@@ -1,13 +1,28 @@
 #include "cache/worker.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace infinicache::cache {
+namespace {
+constexpr std::size_t kIdlePipesMax = 16;
+}  // namespace
 
 const coding::Codec& Worker::CodecFor(coding::Code code) {
   auto& codec = codecs_[static_cast<std::uint16_t>(code.data << 8 | code.parity)];
   if (!codec) codec = coding::Codec::For(code);
   return *codec;
+}
+
+Result<net::Pipe> Worker::TakePipe() {
+  if (pipes_.empty()) return net::Pipe::Open();
+  net::Pipe pipe = std::move(pipes_.back());
+  pipes_.pop_back();
+  return pipe;
+}
+
+void Worker::ReturnPipe(net::Pipe pipe) {
+  if (pipe.size() == 0 && pipes_.size() < kIdlePipesMax) pipes_.push_back(std::move(pipe));
 }
 
 pool::Link* Worker::LinkTo(pool::Place place) {

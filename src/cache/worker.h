@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "base/buffer_pool.h"
 #include "base/random.h"
@@ -17,6 +18,7 @@
 #include "cache/repair_queue.h"
 #include "cache/stats.h"
 #include "coding/codec.h"
+#include "net/pipe.h"
 #include "policy/hedge.h"
 #include "policy/placement.h"
 #include "pool/pool.h"
@@ -69,6 +71,10 @@ class Worker {
   Random& random() { return random_; }
   policy::HedgeDelay& hedge_delay() { return hedge_delay_; }
 
+  // A pipe for splicing, and its way back (empty) for the next request.
+  Result<net::Pipe> TakePipe();
+  void ReturnPipe(net::Pipe pipe);
+
   const coding::Codec& CodecFor(coding::Code code);
 
   // The link through which `place` can be read now, or null.
@@ -87,6 +93,7 @@ class Worker {
   BufferPool buffers_;
   MemoryBudget budget_;
   policy::HedgeDelay hedge_delay_;
+  std::vector<net::Pipe> pipes_;
   std::unordered_map<std::uint16_t, std::shared_ptr<const coding::Codec>> codecs_;
 };
 

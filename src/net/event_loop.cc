@@ -60,10 +60,9 @@ Task<> EventLoop::RunTracked(Task<> task) {
   --active_tasks_;
 }
 
-Task<bool> EventLoop::Sleep(Duration duration) {
+Task<> EventLoop::Sleep(Duration duration) {
   boost::asio::steady_timer timer(context_, duration);
-  const auto [error] = co_await timer.async_wait(kAsTuple);
-  co_return !error;
+  co_await timer.async_wait(kAsTuple);
 }
 
 void EventLoop::AddWaiter(Notification& waiter) {

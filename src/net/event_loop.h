@@ -48,8 +48,8 @@ class EventLoop {
   void Spawn(Task<> task);
   std::size_t active_tasks() const { return active_tasks_; }
 
-  // Suspends for at least `duration`. Returns false if the loop is stopping.
-  Task<bool> Sleep(Duration duration);
+  // Suspends for at least `duration`.
+  Task<> Sleep(Duration duration);
 
   boost::asio::io_context& context() { return context_; }
   const std::string& name() const { return name_; }

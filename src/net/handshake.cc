@@ -5,12 +5,15 @@
 #include <array>
 
 #include "net/crypto.h"
+#include "net/timer.h"
 
 namespace infinicache::net {
 namespace {
 
 constexpr std::size_t kNonceBytes = 16;
 constexpr std::string_view kLabel = "infinicache link 1";
+constexpr const char* kUnproven =
+    "the peer does not prove the pool's secret: its secret or its version differs from ours";
 
 std::string Nonce() {
   std::string nonce(kNonceBytes, '\0');
@@ -34,7 +37,7 @@ Task<Result<std::string>> Expect(FrameReader& reader, wire::FrameType type) {
   if (!header) co_return tl::make_unexpected(header.error());
   if (header->type == wire::FrameType::kError && header->status == ErrorCode::kUnauthenticated) {
     co_return Fail(ErrorCode::kUnauthenticated,
-                   "the peer refused our proof: the pool's secrets differ");
+                   "the peer refused our proof: its secret or its version differs from ours");
   }
   if (header->type != type || header->meta_bytes != header->payload_bytes) {
     co_return Fail(ErrorCode::kProtocol,
@@ -54,18 +57,28 @@ Task<Status> SendMeta(Socket& socket, wire::FrameType type, std::string_view met
   co_return co_await SendMetaFrame(socket, header, meta);
 }
 
-}  // namespace
+// Ends the connection at a deadline, which makes whatever waits for it fail.
+class Cutoff {
+ public:
+  Cutoff(Socket& socket, TimePoint deadline) : timer_(socket.loop()) {
+    timer_.Start(deadline - EventLoop::Now(), [this, &socket] {
+      passed_ = true;
+      socket.Shutdown();
+    });
+  }
+  bool passed() const { return passed_; }
 
-Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string_view meta) {
-  header.meta_bytes = header.payload_bytes = static_cast<std::uint32_t>(meta.size());
-  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
-  wire::EncodeFrameHeader(header, bytes);
-  std::array<iovec, 2> buffers = {ToIovec(bytes), ToIovec(meta)};
-  co_return co_await socket.WriteAll(buffers);
+ private:
+  bool passed_ = false;
+  Timer timer_;
+};
+
+tl::unexpected<Error> TooLate() {
+  return Fail(ErrorCode::kDeadlineExceeded, "the peer did not finish the handshake in time");
 }
 
-Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
-                                                 std::string_view secret) {
+Task<Result<wire::NodeStatus>> ExchangeAsDialer(Socket& socket, FrameReader& reader,
+                                                std::string_view secret) {
   const std::string nonce_d = Nonce();
   if (auto sent = co_await SendMeta(socket, wire::FrameType::kHello, nonce_d); !sent) {
     co_return tl::make_unexpected(sent.error());
@@ -76,7 +89,7 @@ Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& re
     co_return Fail(ErrorCode::kProtocol, "challenge has a bad length");
   const std::string_view nonce_a = std::string_view(*challenge).substr(0, kNonceBytes);
   if (!SameProof(challenge->substr(kNonceBytes), Proof(secret, 'a', nonce_d, nonce_a))) {
-    co_return Fail(ErrorCode::kUnauthenticated, "the peer does not know the pool's secret");
+    co_return Fail(ErrorCode::kUnauthenticated, kUnproven);
   }
   if (auto sent =
           co_await SendMeta(socket, wire::FrameType::kAuth, Proof(secret, 'd', nonce_d, nonce_a));
@@ -88,8 +101,8 @@ Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& re
   co_return wire::ParseNodeStatus(*welcome);
 }
 
-Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
-                                 const wire::NodeStatus& status) {
+Task<Status> ExchangeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
+                                const wire::NodeStatus& status) {
   const auto nonce_d = co_await Expect(reader, wire::FrameType::kHello);
   if (!nonce_d) co_return tl::make_unexpected(nonce_d.error());
   if (nonce_d->size() != kNonceBytes)
@@ -105,9 +118,35 @@ Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::strin
     refusal.type = wire::FrameType::kError;
     refusal.status = ErrorCode::kUnauthenticated;
     co_await SendMetaFrame(socket, refusal, "");
-    co_return Fail(ErrorCode::kUnauthenticated, "the peer does not know the pool's secret");
+    co_return Fail(ErrorCode::kUnauthenticated, kUnproven);
   }
   co_return co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+}
+
+}  // namespace
+
+Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string_view meta) {
+  header.meta_bytes = header.payload_bytes = static_cast<std::uint32_t>(meta.size());
+  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+  wire::EncodeFrameHeader(header, bytes);
+  std::array<iovec, 2> buffers = {ToIovec(bytes), ToIovec(meta)};
+  co_return co_await socket.WriteAll(buffers);
+}
+
+Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
+                                                 std::string_view secret, TimePoint deadline) {
+  const Cutoff cutoff(socket, deadline);
+  auto status = co_await ExchangeAsDialer(socket, reader, secret);
+  if (cutoff.passed()) co_return TooLate();
+  co_return status;
+}
+
+Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
+                                 const wire::NodeStatus& status, TimePoint deadline) {
+  const Cutoff cutoff(socket, deadline);
+  auto authenticated = co_await ExchangeAsAcceptor(socket, reader, secret, status);
+  if (cutoff.passed()) co_return TooLate();
+  co_return authenticated;
 }
 
 }  // namespace infinicache::net

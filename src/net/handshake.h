@@ -12,13 +12,14 @@
 // says so. Who dials depends on the platform (platform::Traits); the node's status travels from the
 // node to the proxy either way.
 //
-// Errors: kUnauthenticated (wrong secret), kProtocol (not our protocol), kUnavailable,
-// kDeadlineExceeded.
+// Errors: kUnauthenticated (wrong secret, or another version), kProtocol (not our protocol),
+// kUnavailable, kDeadlineExceeded. A socket whose handshake failed is of no further use.
 #pragma once
 
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "net/frame_reader.h"
 #include "net/socket.h"
 #include "net/task.h"
@@ -28,11 +29,11 @@ namespace infinicache::net {
 
 // The proxy dialled the node. Returns the node's status.
 Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
-                                                 std::string_view secret);
+                                                 std::string_view secret, TimePoint deadline);
 
 // The node was dialled; it sends `status` at the end.
 Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
-                                 const wire::NodeStatus& status);
+                                 const wire::NodeStatus& status, TimePoint deadline);
 
 // Sends one frame made of `header` and `meta` as its whole payload.
 Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string_view meta);

@@ -16,7 +16,7 @@ Notification::~Notification() {
 void Notification::Notify() {
   if (waiter_) {
     Complete(true);
-  } else {
+  } else if (!resuming_) {
     pending_ = true;
   }
 }
@@ -27,18 +27,23 @@ Task<bool> Notification::Wait(TimePoint deadline) {
     co_return true;
   }
   if (deadline <= EventLoop::Now()) co_return false;
-  co_return co_await boost::asio::async_initiate<decltype(boost::asio::use_awaitable), void(bool)>(
-      [this, deadline](auto handler) {
-        CHECK(!waiter_, "two coroutines wait on one notification");
-        waiter_ = std::move(handler);
-        deadline_ = deadline;
-        has_deadline_ = deadline != TimePoint::max();
-        if (has_deadline_) loop_.AddWaiter(*this);
-      },
-      boost::asio::use_awaitable);
+  const bool notified =
+      co_await boost::asio::async_initiate<decltype(boost::asio::use_awaitable), void(bool)>(
+          [this, deadline](auto handler) {
+            CHECK(!waiter_, "two coroutines wait on one notification");
+            // Boost 1.81's move assignment copies its argument, without end; swap does not.
+            decltype(waiter_)(std::move(handler)).swap(waiter_);
+            deadline_ = deadline;
+            has_deadline_ = deadline != TimePoint::max();
+            if (has_deadline_) loop_.AddWaiter(*this);
+          },
+          boost::asio::use_awaitable);
+  resuming_ = false;
+  co_return notified;
 }
 
 void Notification::Complete(bool notified) {
+  resuming_ = notified;
   if (has_deadline_) loop_.RemoveWaiter(*this);
   has_deadline_ = false;
   auto handler = std::exchange(waiter_, nullptr);

@@ -43,6 +43,7 @@ class Notification {
   TimePoint deadline_{};
   bool has_deadline_ = false;
   bool pending_ = false;
+  bool resuming_ = false;  // a notified waiter is in the loop's queue
   Notification* next_ = nullptr;
   Notification* previous_ = nullptr;
 };

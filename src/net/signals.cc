@@ -12,7 +12,7 @@ struct SignalWatch::State : std::enable_shared_from_this<State> {
 
   void Wait() {
     signals.async_wait([self = shared_from_this()](boost::system::error_code error, int signal) {
-      if (error) return;
+      if (error || self->closed) return;
       self->Wait();
       self->function(signal);
     });
@@ -20,6 +20,7 @@ struct SignalWatch::State : std::enable_shared_from_this<State> {
 
   boost::asio::signal_set signals;
   std::function<void(int)> function;
+  bool closed = false;
 };
 
 SignalWatch::SignalWatch(EventLoop& loop, std::initializer_list<int> signals,
@@ -30,7 +31,9 @@ SignalWatch::SignalWatch(EventLoop& loop, std::initializer_list<int> signals,
 }
 
 SignalWatch::~SignalWatch() {
-  state_->signals.cancel();
+  state_->closed = true;
+  boost::system::error_code ignored;
+  state_->signals.cancel(ignored);
 }
 
 struct ReadWatch::State : std::enable_shared_from_this<State> {

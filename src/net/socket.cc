@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "net/notification.h"
+#include "net/timer.h"
 
 namespace infinicache::net {
 namespace {
@@ -88,17 +88,16 @@ Task<Result<Socket>> Socket::Connect(EventLoop& loop, const HostPort& peer, Sock
   if (error) co_return tl::make_unexpected(SocketError("socket", error));
   socket.Configure(options);
 
-  boost::asio::steady_timer timer(loop.context(), deadline - EventLoop::Now());
-  auto expired = std::make_shared<bool>(false);
-  timer.async_wait([expired, &socket](const error_code& timer_error) {
-    if (timer_error) return;
-    *expired = true;
+  bool expired = false;
+  Timer timer(loop);
+  timer.Start(deadline - EventLoop::Now(), [&expired, &socket] {
+    expired = true;
     error_code ignored;
     socket.socket_.cancel(ignored);
   });
   const auto [connect_error] = co_await socket.socket_.async_connect(*endpoint, kAsTuple);
-  timer.cancel();
-  if (*expired) {
+  timer.Cancel();
+  if (expired) {
     co_return Fail(ErrorCode::kDeadlineExceeded,
                    fmt::format("connect to {}: no answer in time", peer.ToString()));
   }
@@ -165,10 +164,10 @@ Task<Status> Socket::ReadAll(std::span<std::byte> buffer) {
   co_return Status{};
 }
 
-Task<Status> Socket::WriteAll(std::span<iovec> buffers) {
+Task<Status> Socket::WriteAll(std::span<iovec> buffers, bool more) {
   buffers = Advance(buffers, 0);
   while (!buffers.empty()) {
-    const auto written = TryWrite(buffers);
+    const auto written = TryWrite(buffers, more);
     if (!written) co_return tl::make_unexpected(written.error());
     if (*written == 0) {
       if (auto status = co_await WaitWritable(); !status) co_return status;
@@ -196,12 +195,13 @@ Result<std::size_t> Socket::TryRead(std::span<const iovec> buffers) {
   }
 }
 
-Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers) {
+Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers, bool more) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(buffers.data());
   message.msg_iovlen = std::min<std::size_t>(buffers.size(), 512);
+  const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
   for (;;) {
-    const ssize_t bytes = sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t bytes = sendmsg(fd(), &message, flags);
     if (bytes >= 0) {
       bytes_written_ += static_cast<std::uint64_t>(bytes);
       return static_cast<std::size_t>(bytes);

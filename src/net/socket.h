@@ -65,12 +65,13 @@ class Socket {
   Task<Result<std::size_t>> ReadSome(std::span<std::byte> buffer);
   // Fills `buffer`.
   Task<Status> ReadAll(std::span<std::byte> buffer);
-  // Sends all of `buffers`. The array is consumed: its entries are advanced as bytes go out.
-  Task<Status> WriteAll(std::span<iovec> buffers);
+  // Sends all of `buffers`. The array is consumed: its entries are advanced as bytes go out. With
+  // `more` the kernel may hold back a last, short segment: further bytes follow at once.
+  Task<Status> WriteAll(std::span<iovec> buffers, bool more = false);
 
   // One non-blocking call each. 0 means "would block".
   Result<std::size_t> TryRead(std::span<const iovec> buffers);
-  Result<std::size_t> TryWrite(std::span<const iovec> buffers);
+  Result<std::size_t> TryWrite(std::span<const iovec> buffers, bool more = false);
 
   // Suspends until the socket is readable/writable, or failed (the next Try* tells).
   Task<Status> WaitReadable();

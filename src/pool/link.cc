@@ -50,14 +50,21 @@ void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) 
   instance_ = instance;
   address_ = std::move(address);
   backoff_.Reset();
-  if (socket_) socket_->Shutdown();
+  Break();
   instance_changed_.Notify();
 }
 
 void Link::Stop() {
   stopping_ = true;
-  if (socket_) socket_->Shutdown();
+  Break();
   instance_changed_.Notify();
+}
+
+void Link::Break() {
+  if (!socket_) return;
+  broken_ = true;
+  socket_->Shutdown();
+  borrow_changed_.Notify();
 }
 
 net::Task<> Link::Run() {
@@ -78,6 +85,7 @@ net::Task<> Link::Run() {
     }
     reader_.reset();
     socket_.reset();
+    broken_ = false;
     if (stopping_ || dialled != epoch_) continue;
     if (!status && status.error().code == ErrorCode::kUnauthenticated) {
       LOG_ERROR("link to node {} at {}: {}", node().value(), address_.ToString(),
@@ -90,13 +98,14 @@ net::Task<> Link::Run() {
 }
 
 net::Task<Status> Link::Dial() {
-  auto socket = co_await net::Socket::Connect(loop_, address_, options_.socket,
-                                              net::EventLoop::Now() + kDialTimeout);
+  const TimePoint deadline = net::EventLoop::Now() + kDialTimeout;
+  auto socket = co_await net::Socket::Connect(loop_, address_, options_.socket, deadline);
   if (!socket) co_return tl::make_unexpected(socket.error());
   socket_.emplace(std::move(*socket));
   // No read-ahead beyond a header: payloads stay in the socket, where a sink may splice them from.
   reader_.emplace(*socket_, wire::kFrameHeaderBytes);
-  const auto status = co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret);
+  const auto status =
+      co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret, deadline);
   if (!status) co_return tl::make_unexpected(status.error());
   if (status->node != node() || status->instance != instance_) {
     co_return Fail(ErrorCode::kUnavailable,
@@ -112,6 +121,8 @@ net::Task<Status> Link::ReadFrames() {
   for (;;) {
     const auto header = co_await reader_->ReadHeader();
     if (!header) co_return tl::make_unexpected(header.error());
+    // What was under way when the connection was ended may be of an instance that is gone.
+    if (broken_) co_return Fail(ErrorCode::kCancelled, "link closed");
     suspect_ = false;
     if (header->type == FrameType::kData) {
       if (auto status = co_await ReadData(*header); !status) co_return status;
@@ -132,12 +143,9 @@ net::Task<Status> Link::ReadData(const FrameHeader& header) {
   FrameSink::Target target;
   if (found != sinks_.end()) target = found->second->OnData(*this, header);
   if (target.kind == Kind::kBorrow) {
-    borrowed_request_ = header.request;
-    borrow_ended_.reset();
-    while (!borrow_ended_ && connected_) co_await borrow_changed_.Wait(TimePoint::max());
-    borrowed_request_ = 0;
-    if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
-    target = *std::exchange(borrow_ended_, std::nullopt);
+    auto decided = co_await Lend(header);
+    if (!decided) co_return tl::make_unexpected(decided.error());
+    target = std::move(*decided);
     if (target.kind == Kind::kBorrow) co_return Status{};  // released: nothing is left of it
   }
   if (target.kind == Kind::kDiscard) co_return co_await reader_->Discard();
@@ -147,6 +155,31 @@ net::Task<Status> Link::ReadData(const FrameHeader& header) {
   if (const auto sink = sinks_.find(header.request); sink != sinks_.end())
     sink->second->OnFrame(*this, header);
   co_return Status{};
+}
+
+net::Task<Result<FrameSink::Target>> Link::Lend(const FrameHeader& header) {
+  borrowed_request_ = header.request;
+  borrow_ended_.reset();
+  borrow_awaited_ = false;
+  Status status;
+  while (!borrow_ended_ && status && !stopping_) {
+    if (!std::exchange(borrow_awaited_, false)) {
+      co_await borrow_changed_.Wait(TimePoint::max());
+      continue;
+    }
+    status = co_await socket_->WaitReadable();
+    const auto sink = sinks_.find(header.request);
+    if (!borrow_ended_ && sink != sinks_.end()) sink->second->OnBorrowReadable(*this);
+  }
+  borrowed_request_ = 0;
+  if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
+  co_return *std::exchange(borrow_ended_, std::nullopt);
+}
+
+void Link::AwaitBorrowed() {
+  CHECK(borrowed_request_ != 0);
+  borrow_awaited_ = true;
+  borrow_changed_.Notify();
 }
 
 void Link::Release() {
@@ -166,10 +199,10 @@ void Link::Disconnect() {
   socket_->Shutdown();
   queue_.clear();
   queued_bytes_ = 0;
-  const auto sinks = std::exchange(sinks_, {});
-  for (const auto& [request, sink] : sinks) {
-    // A sink told earlier in this loop may have forgotten others; those are not called.
-    if (request != 0) sink->OnLinkLost(*this, request);
+  // One at a time: a sink that is told may forget others, which must not be called then.
+  while (!sinks_.empty()) {
+    const auto lost = sinks_.extract(sinks_.begin());
+    lost.mapped()->OnLinkLost(*this, lost.key());
   }
 }
 
@@ -199,7 +232,7 @@ void Link::Forget(std::uint64_t request) {
 
 void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,
                 std::shared_ptr<const void> keep_alive) {
-  if (!connected_) return;
+  if (!connected()) return;
   header.meta_bytes = static_cast<std::uint32_t>(meta.size());
   header.payload_bytes = static_cast<std::uint32_t>(meta.size() + payload.size());
   Outgoing& frame = queue_.emplace_back();
@@ -211,7 +244,7 @@ void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte>
   queued_bytes_ += frame.size();
   if (flushing_) return;
   if (!FlushSome()) {
-    socket_->Shutdown();  // the reader sees it and disconnects
+    Break();
     return;
   }
   if (!queue_.empty()) {
@@ -253,7 +286,7 @@ net::Task<> Link::Flush() {
     const Status writable = co_await socket_->WaitWritable();
     if (!connected_) break;
     if (!writable || !FlushSome()) {
-      socket_->Shutdown();
+      Break();
       break;
     }
   }

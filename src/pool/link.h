@@ -44,7 +44,7 @@ class FrameSink {
       kDiscard,
       kMemory,  // the payload goes to `memory`, which has room for all of it
       kBorrow,  // the payload stays in the socket until the sink calls Link::Release or
-                // Link::Receive
+                // Link::Receive, or is told OnLinkLost
     };
     Kind kind = Kind::kDiscard;
     std::byte* memory = nullptr;
@@ -57,9 +57,11 @@ class FrameSink {
   virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
   // The connection ended; no answers of this request follow, and the link has forgotten it.
   virtual void OnLinkLost(Link& link, std::uint64_t request) = 0;
-  // While a payload is borrowed, another request was sent on this link: take it out of the way
-  // soon.
+  // Another request was made on this link while a payload is borrowed: take it out of the way, by
+  // Link::Receive.
   virtual void OnBorrowContended(Link& /*link*/) {}
+  // After Link::AwaitBorrowed: more of the payload is in the socket, or the connection ended.
+  virtual void OnBorrowReadable(Link& /*link*/) {}
 
  protected:
   ~FrameSink() = default;
@@ -86,9 +88,9 @@ class Link {
   void SetInstance(Epoch epoch, InstanceId instance, net::HostPort address);
 
   NodeId node() const { return options_.node; }
-  bool connected() const { return connected_; }
+  bool connected() const { return connected_ && !broken_; }
   // The instance behind the open connection; 0 when not connected.
-  Epoch epoch() const { return connected_ ? epoch_ : Epoch(); }
+  Epoch epoch() const { return connected() ? epoch_ : Epoch(); }
   // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }
   void Suspect();
@@ -113,8 +115,10 @@ class Link {
   net::FrameReader& reader() { return *reader_; }
   // The borrowed payload was consumed completely (FrameReader::ConsumedOutside): go on reading.
   void Release();
-  // Receive the borrowed payload into memory after all; OnFrame follows.
+  // Receive the rest of the borrowed payload into memory after all; OnFrame follows.
   void Receive(FrameSink::Target target);
+  // Call OnBorrowReadable when more of the borrowed payload has arrived.
+  void AwaitBorrowed();
 
  private:
   struct Outgoing {
@@ -130,8 +134,12 @@ class Link {
   net::Task<Status> Dial();
   net::Task<Status> ReadFrames();
   net::Task<Status> ReadData(const wire::FrameHeader& header);
+  // Lends the payload of `header` until its sink says what becomes of it.
+  net::Task<Result<FrameSink::Target>> Lend(const wire::FrameHeader& header);
   net::Task<> Flush();
   Status FlushSome();  // until nothing is queued or the socket is full
+  // Ends the connection, if there is one; Run() notices it soon and disconnects.
+  void Break();
   void Disconnect();
 
   net::EventLoop& loop_;
@@ -146,6 +154,7 @@ class Link {
   std::optional<net::Socket> socket_;
   std::optional<net::FrameReader> reader_;
   bool connected_ = false;
+  bool broken_ = false;  // the connection is at its end, and Run() will notice
   bool stopping_ = false;
   bool suspect_ = false;
   bool flushing_ = false;
@@ -157,6 +166,7 @@ class Link {
 
   std::uint64_t borrowed_request_ = 0;             // 0: nothing is borrowed
   std::optional<FrameSink::Target> borrow_ended_;  // what becomes of the borrowed payload
+  bool borrow_awaited_ = false;
   net::Notification borrow_changed_;
   net::Notification instance_changed_;
   net::Notification flush_ended_;
