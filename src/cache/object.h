@@ -30,6 +30,10 @@ class ChunkReclaimer {
  public:
   virtual ~ChunkReclaimer() = default;
   virtual void Reclaim(pool::Place place, const ChunkId& chunk) = 0;
+  // Frees what waits now.
+  virtual void Flush() = 0;
+  // Chunks that are not known to be freed yet.
+  virtual std::size_t pending() const = 0;
 };
 
 class ObjectRecord {

@@ -16,6 +16,9 @@ namespace {
 
 using State = ChunkUpload::State;
 
+constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
+constexpr Duration kReclaimPoll = std::chrono::milliseconds(2);
+
 coding::StripeLayout LayoutFor(const CacheOptions& options, std::uint64_t bytes) {
   return coding::StripeLayout::For(bytes, coding::ChooseCode(options.code, bytes));
 }
@@ -54,7 +57,19 @@ net::Task<Status> ObjectWriter::Begin() {
                    fmt::format("{} bytes; max-object-size is {}", layout_.object_bytes,
                                worker_.options().object_bytes_max));
   }
+  const Status placed = PlaceChunks();
+  if (placed || placed.error().code != ErrorCode::kOutOfMemory) co_return placed;
+  co_await AwaitReclaim();
   co_return PlaceChunks();
+}
+
+// Waits until what was deleted so far has given its room back.
+net::Task<> ObjectWriter::AwaitReclaim() {
+  ChunkReclaimer& reclaimer = *worker_.shared().reclaimer;
+  const TimePoint deadline = net::EventLoop::Now() + kReclaimAtMost;
+  if (reclaimer.pending() > 0) reclaimer.Flush();
+  while (reclaimer.pending() > 0 && net::EventLoop::Now() < deadline)
+    co_await worker_.loop().Sleep(kReclaimPoll);
 }
 
 Status ObjectWriter::PlaceChunks() {

@@ -56,6 +56,7 @@ class ObjectWriter {
 
  private:
   Status PlaceChunks();
+  net::Task<> AwaitReclaim();
   Status CheckChunks() const;
   void SendRow();
   void ReplaceFailed();

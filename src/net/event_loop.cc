@@ -61,7 +61,7 @@ Task<> EventLoop::RunTracked(Task<> task) {
 }
 
 Task<> EventLoop::Sleep(Duration duration) {
-  boost::asio::steady_timer timer(context_, duration);
+  SteadyTimer timer(context_, duration);
   co_await timer.async_wait(kAsTuple);
 }
 

@@ -67,7 +67,7 @@ class EventLoop {
   std::string name_;
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  boost::asio::steady_timer tick_;
+  SteadyTimer tick_;
   bool tick_armed_ = false;
   Notification* waiters_ = nullptr;  // intrusive doubly linked list of those with a deadline
   std::size_t active_tasks_ = 0;

@@ -27,17 +27,16 @@ Task<bool> Notification::Wait(TimePoint deadline) {
     co_return true;
   }
   if (deadline <= EventLoop::Now()) co_return false;
-  const bool notified =
-      co_await boost::asio::async_initiate<decltype(boost::asio::use_awaitable), void(bool)>(
-          [this, deadline](auto handler) {
-            CHECK(!waiter_, "two coroutines wait on one notification");
-            // Boost 1.81's move assignment copies its argument, without end; swap does not.
-            decltype(waiter_)(std::move(handler)).swap(waiter_);
-            deadline_ = deadline;
-            has_deadline_ = deadline != TimePoint::max();
-            if (has_deadline_) loop_.AddWaiter(*this);
-          },
-          boost::asio::use_awaitable);
+  const bool notified = co_await boost::asio::async_initiate<decltype(kUseAwaitable), void(bool)>(
+      [this, deadline](auto handler) {
+        CHECK(!waiter_, "two coroutines wait on one notification");
+        // Boost 1.81's move assignment copies its argument, without end; swap does not.
+        decltype(waiter_)(std::move(handler)).swap(waiter_);
+        deadline_ = deadline;
+        has_deadline_ = deadline != TimePoint::max();
+        if (has_deadline_) loop_.AddWaiter(*this);
+      },
+      kUseAwaitable);
   resuming_ = false;
   co_return notified;
 }

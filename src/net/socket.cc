@@ -25,9 +25,11 @@ using boost::system::error_code;
 Error SocketError(std::string_view what, const error_code& error) {
   if (error == boost::asio::error::operation_aborted)
     return {ErrorCode::kCancelled, fmt::format("{}: cancelled", what)};
-  if (error == boost::asio::error::eof)
-    return {ErrorCode::kUnavailable, fmt::format("{}: connection closed", what)};
   return {ErrorCode::kUnavailable, fmt::format("{}: {}", what, error.message())};
+}
+
+tl::unexpected<Error> StreamEnded() {
+  return Fail(ErrorCode::kUnavailable, "read: connection closed");
 }
 
 bool WouldBlock(int error_number) {
@@ -76,7 +78,7 @@ Result<HostPort> ParseHostPort(std::string_view text) {
 
 Socket::Socket(EventLoop& loop) : loop_(&loop), socket_(loop.context()) {}
 
-Socket::Socket(EventLoop& loop, tcp::socket socket) : loop_(&loop), socket_(std::move(socket)) {}
+Socket::Socket(EventLoop& loop, TcpSocket socket) : loop_(&loop), socket_(std::move(socket)) {}
 
 Task<Result<Socket>> Socket::Connect(EventLoop& loop, const HostPort& peer, SocketOptions options,
                                      TimePoint deadline) {
@@ -132,6 +134,7 @@ void Socket::Configure(const SocketOptions& options) {
 
 Task<Result<std::size_t>> Socket::ReadSome(std::span<const iovec> buffers) {
   CHECK(!buffers.empty() && buffers.size() <= 4);
+  if (read_ended_) co_return StreamEnded();
   std::array<boost::asio::mutable_buffer, 4> asio_buffers;
   for (std::size_t i = 0; i < buffers.size(); ++i)
     asio_buffers[i] = {buffers[i].iov_base, buffers[i].iov_len};
@@ -142,17 +145,24 @@ Task<Result<std::size_t>> Socket::ReadSome(std::span<const iovec> buffers) {
   } else {
     std::tie(error, bytes) = co_await socket_.async_read_some(asio_buffers, kAsTuple);
   }
-  if (error) co_return tl::make_unexpected(SocketError("read", error));
-  bytes_read_ += bytes;
-  co_return bytes;
+  co_return FinishRead(error, bytes);
 }
 
 Task<Result<std::size_t>> Socket::ReadSome(std::span<std::byte> buffer) {
+  if (read_ended_) co_return StreamEnded();
   const auto [error, bytes] =
       co_await socket_.async_read_some(boost::asio::buffer(buffer.data(), buffer.size()), kAsTuple);
-  if (error) co_return tl::make_unexpected(SocketError("read", error));
+  co_return FinishRead(error, bytes);
+}
+
+Result<std::size_t> Socket::FinishRead(const error_code& error, std::size_t bytes) {
+  if (error == boost::asio::error::eof) {
+    read_ended_ = true;
+    return StreamEnded();
+  }
+  if (error) return tl::make_unexpected(SocketError("read", error));
   bytes_read_ += bytes;
-  co_return bytes;
+  return bytes;
 }
 
 Task<Status> Socket::ReadAll(std::span<std::byte> buffer) {
@@ -188,7 +198,7 @@ Result<std::size_t> Socket::TryRead(std::span<const iovec> buffers) {
       bytes_read_ += static_cast<std::uint64_t>(bytes);
       return static_cast<std::size_t>(bytes);
     }
-    if (bytes == 0) return Fail(ErrorCode::kUnavailable, "read: connection closed");
+    if (bytes == 0) return StreamEnded();
     if (errno == EINTR) continue;
     if (WouldBlock(errno)) return 0;
     return tl::make_unexpected(ErrnoError("read", errno));
@@ -213,13 +223,13 @@ Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers, bool more) 
 }
 
 Task<Status> Socket::WaitReadable() {
-  const auto [error] = co_await socket_.async_wait(tcp::socket::wait_read, kAsTuple);
+  const auto [error] = co_await socket_.async_wait(TcpSocket::wait_read, kAsTuple);
   if (error) co_return tl::make_unexpected(SocketError("wait", error));
   co_return Status{};
 }
 
 Task<Status> Socket::WaitWritable() {
-  const auto [error] = co_await socket_.async_wait(tcp::socket::wait_write, kAsTuple);
+  const auto [error] = co_await socket_.async_wait(TcpSocket::wait_write, kAsTuple);
   if (error) co_return tl::make_unexpected(SocketError("wait", error));
   co_return Status{};
 }
@@ -231,7 +241,7 @@ void Socket::Close() {
 
 void Socket::Shutdown() {
   error_code ignored;
-  socket_.shutdown(tcp::socket::shutdown_both, ignored);
+  socket_.shutdown(TcpSocket::shutdown_both, ignored);
 }
 
 std::string Socket::peer_address() const {
@@ -273,7 +283,7 @@ Status Listener::Listen(const HostPort& address) {
   if (!endpoint) return tl::make_unexpected(endpoint.error());
   error_code error;
   acceptor_.open(endpoint->protocol(), error);
-  if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor_.set_option(TcpAcceptor::reuse_address(true), error);
   if (!error) acceptor_.bind(*endpoint, error);
   if (!error) acceptor_.listen(4096, error);
   if (!error) return {};

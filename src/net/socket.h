@@ -2,8 +2,7 @@
 //
 // Socket is a thin, non-blocking wrapper: Try* calls never wait and never suspend; the Task calls
 // suspend until they can go on. One reader and one writer coroutine may use a socket at a time. End
-// of stream is kUnavailable
-// ("connection closed").
+// of stream is kUnavailable ("connection closed"), however often it is read.
 //
 // Close makes suspended calls fail with kCancelled. A Socket must not be destroyed while a call on
 // it is suspended.
@@ -46,10 +45,13 @@ struct SocketOptions {
   std::uint64_t pacing_bytes_per_second = 0;
 };
 
+using TcpSocket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Executor>;
+using TcpAcceptor = boost::asio::basic_socket_acceptor<boost::asio::ip::tcp, Executor>;
+
 class Socket {
  public:
   explicit Socket(EventLoop& loop);
-  Socket(EventLoop& loop, boost::asio::ip::tcp::socket socket);
+  Socket(EventLoop& loop, TcpSocket socket);
   Socket(Socket&&) = default;
 
   // Connects and sets TCP_NODELAY. Errors: kUnavailable (refused, unreachable), kDeadlineExceeded.
@@ -94,8 +96,12 @@ class Socket {
   EventLoop& loop() { return *loop_; }
 
  private:
+  // Counts a read; remembers the end of the stream, after which Asio would wait for ever.
+  Result<std::size_t> FinishRead(const boost::system::error_code& error, std::size_t bytes);
+
   EventLoop* loop_;
-  boost::asio::ip::tcp::socket socket_;
+  TcpSocket socket_;
+  bool read_ended_ = false;
   std::uint64_t bytes_read_ = 0;
   std::uint64_t bytes_written_ = 0;
 };
@@ -123,7 +129,7 @@ class Listener {
 
  private:
   EventLoop& loop_;
-  boost::asio::ip::tcp::acceptor acceptor_;
+  TcpAcceptor acceptor_;
 };
 
 }  // namespace infinicache::net

@@ -22,7 +22,7 @@ class Timer {
   void Cancel();
 
  private:
-  boost::asio::steady_timer timer_;
+  SteadyTimer timer_;
   // Whether the call that was started last may still be made: a call whose time has passed waits in
   // the loop's queue, where cancelling the timer does not reach it.
   std::shared_ptr<bool> wanted_;
