@@ -27,7 +27,7 @@ ChunkUpload::~ChunkUpload() {
   }
 }
 
-void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc) {
+void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool more) {
   if (state_ == State::kFailed) return;
   const coding::StripeLayout& layout = record_->layout();
   const std::uint32_t bytes = layout.StripBytes(row->index(), index_);
@@ -35,7 +35,7 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc) {
     if (chunk_bytes_ == 0) SendEmpty();
     return;
   }
-  SendStrip(layout.ChunkOffset(row->index()), {row->strip(index_), bytes}, crc, row);
+  SendStrip(layout.ChunkOffset(row->index()), {row->strip(index_), bytes}, crc, row, more);
 }
 
 void ChunkUpload::SendEmpty() {
@@ -43,7 +43,7 @@ void ChunkUpload::SendEmpty() {
 }
 
 void ChunkUpload::SendStrip(std::uint64_t offset, std::span<const std::byte> bytes,
-                            std::uint32_t crc, std::shared_ptr<const void> keep_alive) {
+                            std::uint32_t crc, std::shared_ptr<const void> keep_alive, bool more) {
   wire::FrameHeader header;
   header.type = wire::FrameType::kPut;
   header.request = request_;
@@ -60,7 +60,7 @@ void ChunkUpload::SendStrip(std::uint64_t offset, std::span<const std::byte> byt
                           meta);
   }
   if (offset + bytes.size() == chunk_bytes_) header.flags |= wire::kFlagLast;
-  link_.Send(header, std::move(meta), bytes, std::move(keep_alive));
+  link_.Send(header, std::move(meta), bytes, std::move(keep_alive), more);
 }
 
 void ChunkUpload::Abandon(const Error& reason) {

@@ -30,7 +30,8 @@ class ChunkUpload final : public pool::FrameSink {
 
   // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
   // failed. An object without rows is sent by SendEmpty.
-  void Send(const std::shared_ptr<Row>& row, std::uint32_t crc);
+  // With `more` it may wait for the next one, to go out together.
+  void Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool more = false);
   void SendEmpty();
 
   // Gives the upload up: it counts as failed.
@@ -47,7 +48,7 @@ class ChunkUpload final : public pool::FrameSink {
   void OnLinkLost(pool::Link& link, std::uint64_t request) override;
 
   void SendStrip(std::uint64_t offset, std::span<const std::byte> bytes, std::uint32_t crc,
-                 std::shared_ptr<const void> keep_alive);
+                 std::shared_ptr<const void> keep_alive, bool more = false);
   void TellNodeToDrop();
   void Finish(State state);
 

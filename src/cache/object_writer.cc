@@ -128,6 +128,10 @@ net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
 
 // Waits until fewer than kRowsInFlight rows are unsent.
 net::Task<Status> ObjectWriter::AwaitWindow() {
+  if (window_->rows < kRowsInFlight) co_return Status{};
+  for (const auto& chunk : chunks_) {
+    if (chunk != nullptr) chunk->link().Flush();
+  }
   const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
   while (window_->rows >= kRowsInFlight) {
     const TimePoint stall = std::min(deadline, net::EventLoop::Now() + kStallAfter);
@@ -160,10 +164,12 @@ void ObjectWriter::SendRow() {
     worker_.CodecFor(code).Encode(std::span(data).first(code.data),
                                   std::span(parity).first(code.parity), unit);
   }
+  // Rows go out in pairs: each node is woken for two strips at a time. The last row never waits.
+  const bool more = rows_sent_ % 2 == 0 && rows_sent_ + 1 < layout_.rows();
   std::vector<std::uint32_t> crcs(code.width());
   for (std::size_t i = 0; i < code.width(); ++i) {
     crcs[i] = coding::Crc32c({row_->strip(i), layout_.StripBytes(rows_sent_, i)});
-    if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i]);
+    if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i], more);
   }
   if (RetainsRows()) {
     retained_.push_back(row_);

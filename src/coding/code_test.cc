@@ -56,8 +56,8 @@ TEST(ChooseCode, StepsAtTheStatedSizes) {
   EXPECT_EQ(ChooseCode(kFull, 0), (Code{1, 2}));
   EXPECT_EQ(ChooseCode(kFull, 128 * kKiB), (Code{1, 2}));
   EXPECT_EQ(ChooseCode(kFull, 128 * kKiB + 1), (Code{4, 2}));
-  EXPECT_EQ(ChooseCode(kFull, 512 * kKiB), (Code{4, 2}));
-  EXPECT_EQ(ChooseCode(kFull, 512 * kKiB + 1), kFull);
+  EXPECT_EQ(ChooseCode(kFull, kMiB), (Code{4, 2}));
+  EXPECT_EQ(ChooseCode(kFull, kMiB + 1), kFull);
   EXPECT_EQ(ChooseCode(kFull, 1 * kGiB), kFull);
 }
 

@@ -162,7 +162,7 @@ net::Task<Result<FrameSink::Target>> Link::Lend(const FrameHeader& header) {
   borrow_ended_.reset();
   borrow_awaited_ = false;
   Status status;
-  while (!borrow_ended_ && status && !stopping_) {
+  while (!borrow_ended_ && status && !broken_) {
     if (!std::exchange(borrow_awaited_, false)) {
       co_await borrow_changed_.Wait(TimePoint::max());
       continue;
@@ -231,7 +231,7 @@ void Link::Forget(std::uint64_t request) {
 }
 
 void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,
-                std::shared_ptr<const void> keep_alive) {
+                std::shared_ptr<const void> keep_alive, bool more) {
   if (!connected()) return;
   header.meta_bytes = static_cast<std::uint32_t>(meta.size());
   header.payload_bytes = static_cast<std::uint32_t>(meta.size() + payload.size());
@@ -242,14 +242,18 @@ void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte>
   frame.payload = payload;
   frame.keep_alive = std::move(keep_alive);
   queued_bytes_ += frame.size();
-  if (flushing_) return;
+  if (!more) Flush();
+}
+
+void Link::Flush() {
+  if (flushing_ || !connected()) return;
   if (!FlushSome()) {
     Break();
     return;
   }
   if (!queue_.empty()) {
     flushing_ = true;
-    loop_.Spawn(Flush());
+    loop_.Spawn(FlushAll());
   }
 }
 
@@ -281,7 +285,7 @@ Status Link::FlushSome() {
   return {};
 }
 
-net::Task<> Link::Flush() {
+net::Task<> Link::FlushAll() {
   while (connected_ && !queue_.empty()) {
     const Status writable = co_await socket_->WaitWritable();
     if (!connected_) break;

@@ -103,9 +103,12 @@ class Link {
 
   // Sends a frame: header, then `meta`, then `payload` (held alive by `keep_alive`). A frame for a
   // link that is not connected is dropped; sinks learn of that by OnLinkLost.
+  // With `more` it may wait for the next Send, or Flush, to go out in one call.
   void Send(wire::FrameHeader header, std::string meta = {},
             std::span<const std::byte> payload = {},
-            std::shared_ptr<const void> keep_alive = nullptr);
+            std::shared_ptr<const void> keep_alive = nullptr, bool more = false);
+  // Sends what waits, as far as the socket takes it now.
+  void Flush();
   // Drops queued frames of `request` that are not partly sent.
   void Unqueue(std::uint64_t request);
   std::size_t queued_bytes() const { return queued_bytes_; }
@@ -136,7 +139,7 @@ class Link {
   net::Task<Status> ReadData(const wire::FrameHeader& header);
   // Lends the payload of `header` until its sink says what becomes of it.
   net::Task<Result<FrameSink::Target>> Lend(const wire::FrameHeader& header);
-  net::Task<> Flush();
+  net::Task<> FlushAll();
   Status FlushSome();  // until nothing is queued or the socket is full
   // Ends the connection, if there is one; Run() notices it soon and disconnects.
   void Break();

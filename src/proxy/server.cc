@@ -12,6 +12,9 @@
 
 namespace infinicache::proxy {
 namespace {
+// Of connections within one machine: what is in flight stays in the L2 cache. Between machines the
+// kernel's autotuning serves the bandwidth-delay product.
+constexpr int kLocalBufferBytes = 256 * 1024;
 constexpr Duration kSweepEvery = std::chrono::seconds(1);
 constexpr Duration kDescribeAtMost = std::chrono::seconds(1);
 
@@ -80,7 +83,7 @@ net::Task<> Server::AcceptClients() {
       co_await control_.Sleep(std::chrono::milliseconds(50));
       continue;
     }
-    socket->Configure({});
+    socket->Configure({socket->peer_is_loopback() ? kLocalBufferBytes : 0, 0});
     if (clients() >= options_.max_clients) {
       Add(stats_.connections_rejected);
       static constexpr std::string_view kRefusal = "-ERR max number of clients reached\r\n";
