@@ -16,6 +16,7 @@ namespace {
 
 using State = ChunkUpload::State;
 
+constexpr std::uint64_t kRowsPerSend = 2;
 constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
 constexpr Duration kReclaimPoll = std::chrono::milliseconds(2);
 
@@ -164,8 +165,8 @@ void ObjectWriter::SendRow() {
     worker_.CodecFor(code).Encode(std::span(data).first(code.data),
                                   std::span(parity).first(code.parity), unit);
   }
-  // Rows go out in pairs: each node is woken for two strips at a time. The last row never waits.
-  const bool more = rows_sent_ % 2 == 0 && rows_sent_ + 1 < layout_.rows();
+  // Rows go out in groups: each node is woken for several strips at a time. The last row never waits.
+  const bool more = rows_sent_ % kRowsPerSend != kRowsPerSend - 1 && rows_sent_ + 1 < layout_.rows();
   std::vector<std::uint32_t> crcs(code.width());
   for (std::size_t i = 0; i < code.width(); ++i) {
     crcs[i] = coding::Crc32c({row_->strip(i), layout_.StripBytes(rows_sent_, i)});

@@ -16,7 +16,8 @@ Digest HmacSha256(std::string_view key, std::string_view message) {
   Digest digest{};
   unsigned int length = 0;
   const unsigned char* result =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+      // A null key would mean "the key of the last call".
+      HMAC(EVP_sha256(), key.empty() ? "" : key.data(), static_cast<int>(key.size()),
            reinterpret_cast<const unsigned char*>(message.data()), message.size(),
            reinterpret_cast<unsigned char*>(digest.data()), &length);
   CHECK(result != nullptr && length == digest.size());

@@ -84,7 +84,9 @@ std::string ResponseHead(const HttpResponse& response, bool keep_alive) {
       response.status, std::string_view(http::obsolete_reason(status)),
       fmt::gmtime(std::time(nullptr)), keep_alive ? "keep-alive" : "close", response.content_type,
       response.body.size());
-  for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
+  for (const auto& [name, value] : response.headers) {
+    head.append(name).append(": ").append(value).append("\r\n");
+  }
   return head += "\r\n";
 }
 
@@ -197,7 +199,8 @@ Task<bool> HttpServer::Connection::ServeOne() {
   timer_.Cancel();
   const HttpResponse response = co_await server_->handler(*request);
   const bool sent = co_await Send(response, request->method != "HEAD");
-  co_return sent&& keep_alive_;
+  if (!sent) co_return false;
+  co_return keep_alive_;
 }
 
 // Nothing: there is no further request, or it was refused.

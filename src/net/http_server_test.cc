@@ -60,8 +60,9 @@ struct Echo {
     response.content_type = "text/echo";
     response.headers.emplace_back("X-Path", PercentEncode(request.target.path));
     response.body = request.method + " " + request.target.path;
-    for (const auto& [name, value] : request.target.query)
-      response.body += "|" + name + "=" + value;
+    for (const auto& [name, value] : request.target.query) {
+      response.body.append("|").append(name).append("=").append(value);
+    }
     response.body += "|" + request.body;
     co_return response;
   }
@@ -102,7 +103,10 @@ class HttpTest : public testing::Test {
     std::array<std::byte, 4096> buffer;
     while (end.empty() || !text.ends_with(end)) {
       const auto bytes = Await(loop_, socket.ReadSome(buffer));
-      if (!bytes) break;
+      if (!bytes) {
+        end_ = bytes.error().message;
+        break;
+      }
       text.append(reinterpret_cast<const char*>(buffer.data()), *bytes);
     }
     return text;
@@ -122,6 +126,7 @@ class HttpTest : public testing::Test {
   EventLoop loop_{"test"};
   Echo echo_{loop_};
   std::optional<HttpServer> server_;
+  std::string end_;  // how the connection read last ended
 };
 
 TEST(HttpTarget, IsDecodedIntoPathAndQuery) {
@@ -252,6 +257,14 @@ TEST_F(HttpTest, ABodyAboveItsBoundIsRefusedBeforeItArrives) {
   const auto large = Call("POST", "/", body + "b");
   ASSERT_TRUE(large) << large.error().ToString();
   EXPECT_EQ(large->status, 413);
+}
+
+TEST_F(HttpTest, ARefusedClientThatStillSendsSeesTheReasonAndNoReset) {
+  Start();
+  EXPECT_THAT(
+      Exchange("POST / HTTP/1.1\r\nContent-Length: 65537\r\n\r\n" + std::string(50'000, 'b')),
+      StartsWith("HTTP/1.1 413 "));
+  EXPECT_EQ(end_, "read: connection closed");
 }
 
 TEST_F(HttpTest, WhatIsNoRequestIsRefusedAndTheConnectionClosed) {

@@ -11,11 +11,29 @@
 namespace infinicache::node {
 namespace {
 
-std::uint64_t Overhead(const Chunk& chunk) {
-  return ChunkStore::kChunkOverheadBytes + chunk.meta().key.size();
+std::uint64_t Overhead(const wire::ChunkMeta& meta) {
+  return ChunkStore::kChunkOverheadBytes + meta.key.size();
+}
+
+// What the strips of a chunk take from an arena. REQUIRES: chunk_bytes + strip_bytes does not
+// overflow.
+std::uint64_t CostOfStrips(const wire::ChunkMeta& meta) {
+  if (meta.chunk_bytes == 0) return 0;
+  return meta.chunk_bytes / meta.strip_bytes * ExtentArena::CostOf(meta.strip_bytes) +
+         ExtentArena::CostOf(meta.chunk_bytes % meta.strip_bytes);
 }
 
 }  // namespace
+
+Chunk::Chunk(std::shared_ptr<ChunkMemory> memory, ChunkId id, wire::ChunkMeta meta)
+    : memory_(std::move(memory)), id_(id), meta_(std::move(meta)) {
+  memory_->overhead_bytes += Overhead(meta_);
+}
+
+Chunk::~Chunk() {
+  memory_->arena.Free(extents_);
+  memory_->overhead_bytes -= Overhead(meta_);
+}
 
 std::size_t Chunk::StripAt(std::uint64_t offset) const {
   if (meta_.strip_bytes == 0 || offset % meta_.strip_bytes != 0) return strips_.size();
@@ -30,7 +48,7 @@ bool Chunk::Verify(const Strip& strip) const {
 }
 
 ChunkStore::ChunkStore(std::uint64_t limit_bytes)
-    : arena_(std::make_shared<ExtentArena>(limit_bytes)) {}
+    : memory_(std::make_shared<ChunkMemory>(limit_bytes)) {}
 
 Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkMeta meta) {
   if (meta.chunk_bytes > 0 && (meta.strip_bytes == 0 || meta.strip_bytes > kStripBytesMax)) {
@@ -42,13 +60,15 @@ Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkM
     return Fail(ErrorCode::kOutOfMemory, fmt::format("node is full: {} of {} bytes used, {} wanted",
                                                      bytes_used(), bytes_limit(), chunk_bytes));
   };
-  auto chunk = std::make_shared<Chunk>(arena_, id, std::move(meta));
-  if (bytes_used() + Overhead(*chunk) + chunk_bytes > bytes_limit()) return full();
+  const std::uint64_t free = bytes_limit() - bytes_used();
+  // A chunk beyond the limit is refused before its cost is computed, which could overflow.
+  if (chunk_bytes > bytes_limit() || Overhead(meta) + CostOfStrips(meta) > free) return full();
+  auto chunk = std::make_shared<Chunk>(memory_, id, std::move(meta));
   for (std::uint64_t offset = 0; offset < chunk_bytes; offset += strip_bytes) {
     Chunk::Strip strip;
     strip.bytes = static_cast<std::uint32_t>(std::min(strip_bytes, chunk_bytes - offset));
     strip.first_extent = static_cast<std::uint32_t>(chunk->extents_.size());
-    if (!arena_->Allocate(strip.bytes, chunk->extents_)) return full();
+    if (!memory_->arena.Allocate(strip.bytes, chunk->extents_)) return full();
     strip.extents = static_cast<std::uint32_t>(chunk->extents_.size()) - strip.first_extent;
     chunk->strips_.push_back(strip);
   }
@@ -78,10 +98,8 @@ Status ChunkStore::StripReceived(Chunk& chunk, std::uint32_t crc) {
 
 void ChunkStore::Commit(std::shared_ptr<Chunk> chunk) {
   CHECK(chunk->IsComplete());
-  Remove(chunk->id());
-  overhead_bytes_ += Overhead(*chunk);
   const ChunkId id = chunk->id();
-  chunks_.emplace(id, std::move(chunk));
+  chunks_.insert_or_assign(id, std::move(chunk));
 }
 
 std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
@@ -90,11 +108,7 @@ std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
 }
 
 bool ChunkStore::Remove(const ChunkId& id) {
-  const auto found = chunks_.find(id);
-  if (found == chunks_.end()) return false;
-  overhead_bytes_ -= Overhead(*found->second);
-  chunks_.erase(found);
-  return true;
+  return chunks_.erase(id) > 0;
 }
 
 bool ChunkStore::FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset) {

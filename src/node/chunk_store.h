@@ -6,7 +6,8 @@
 // limit. Readers hold a chunk by shared_ptr; removed memory is free once the last of them lets go.
 //
 // Accounting: bytes_used() is the arena's blocks plus kChunkOverheadBytes and the key of each
-// chunk.
+// chunk that has memory, whether it is complete, still on its way in, or removed and held by a
+// reader.
 //
 // Thread-safety: none; one event loop.
 #pragma once
@@ -24,6 +25,15 @@
 
 namespace infinicache::node {
 
+// The memory of a store's chunks, which they share and return to.
+struct ChunkMemory {
+  explicit ChunkMemory(std::uint64_t limit_bytes) : arena(limit_bytes) {}
+  std::uint64_t used_bytes() const { return arena.used_bytes() + overhead_bytes; }
+
+  ExtentArena arena;
+  std::uint64_t overhead_bytes = 0;  // what chunks take beside their extents
+};
+
 class Chunk {
  public:
   struct Strip {
@@ -34,11 +44,10 @@ class Chunk {
   };
 
   // Use ChunkStore::Begin.
-  Chunk(std::shared_ptr<ExtentArena> arena, ChunkId id, wire::ChunkMeta meta)
-      : arena_(std::move(arena)), id_(id), meta_(std::move(meta)) {}
+  Chunk(std::shared_ptr<ChunkMemory> memory, ChunkId id, wire::ChunkMeta meta);
   Chunk(const Chunk&) = delete;
   Chunk& operator=(const Chunk&) = delete;
-  ~Chunk() { arena_->Free(extents_); }
+  ~Chunk();
 
   const ChunkId& id() const { return id_; }
   const wire::ChunkMeta& meta() const { return meta_; }
@@ -55,7 +64,7 @@ class Chunk {
  private:
   friend class ChunkStore;
 
-  std::shared_ptr<ExtentArena> arena_;
+  std::shared_ptr<ChunkMemory> memory_;
   ChunkId id_;
   wire::ChunkMeta meta_;
   std::vector<Extent> extents_;
@@ -91,14 +100,13 @@ class ChunkStore {
   // such bit.
   bool FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset);
 
-  std::uint64_t bytes_limit() const { return arena_->limit_bytes(); }
-  std::uint64_t bytes_used() const { return arena_->used_bytes() + overhead_bytes_; }
+  std::uint64_t bytes_limit() const { return memory_->arena.limit_bytes(); }
+  std::uint64_t bytes_used() const { return memory_->used_bytes(); }  // <= bytes_limit()
   std::uint64_t chunks() const { return chunks_.size(); }
 
  private:
-  std::shared_ptr<ExtentArena> arena_;
+  std::shared_ptr<ChunkMemory> memory_;
   std::unordered_map<ChunkId, std::shared_ptr<Chunk>, ChunkIdHash> chunks_;
-  std::uint64_t overhead_bytes_ = 0;
 };
 
 }  // namespace infinicache::node

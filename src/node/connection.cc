@@ -9,7 +9,6 @@
 
 #include "base/log.h"
 #include "net/handshake.h"
-#include "net/timer.h"
 
 namespace infinicache::node {
 namespace {
@@ -32,11 +31,9 @@ Connection::Connection(NodeContext& context, net::Socket socket)
       writer_ended_(socket_.loop()) {}
 
 net::Task<Error> Connection::Run() {
-  net::Timer timer(socket_.loop());
-  timer.Start(kHandshakeTimeout, [this] { Close(); });
   const Status authenticated =
-      co_await net::HandshakeAsAcceptor(socket_, reader_, context_.secret, context_.Status());
-  timer.Cancel();
+      co_await net::HandshakeAsAcceptor(socket_, reader_, context_.secret, context_.Status(),
+                                        net::EventLoop::Now() + kHandshakeTimeout);
   if (!authenticated) co_return authenticated.error();
 
   socket_.loop().Spawn(Write());
@@ -124,27 +121,25 @@ net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader
 }
 
 // A kPut carries one strip; the first also carries the chunk's metadata. The answer comes once per
-// chunk: kStored behind the last strip, or kError at the first failure, after which the chunk's
-// other strips are skipped.
+// chunk: kStored behind the last strip, or kError at the first failure, after which the chunk is
+// not incoming any more and its other strips are skipped.
 net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   if ((header.flags & wire::kFlagFirst) != 0) {
+    incoming_.erase(header.chunk);
     auto begun = co_await BeginChunk(header);
     if (!begun) co_return tl::make_unexpected(begun.error());
-    incoming_[header.chunk] = std::move(*begun);
+    if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
   }
   const auto found = incoming_.find(header.chunk);
-  const Incoming chunk = found == incoming_.end() ? nullptr : found->second;
+  if (found == incoming_.end()) co_return co_await reader_.Discard();
+  const Incoming chunk = found->second;
   const bool last = (header.flags & wire::kFlagLast) != 0;
-  if (chunk == nullptr) {
-    if (last) incoming_.erase(header.chunk);
-    co_return co_await reader_.Discard();
-  }
 
   const std::size_t strip_bytes = reader_.payload_left();
   Status stored;
   if (strip_bytes > 0) {
     const auto extents = context_.store.NextStrip(*chunk, header.offset, strip_bytes);
-    if (!extents) co_return tl::make_unexpected(extents.error());
+    if (!extents) co_return Fail(ErrorCode::kProtocol, extents.error().message);
     std::vector<iovec> pieces;
     pieces.reserve(extents->size());
     for (const Extent& extent : *extents) pieces.push_back({extent.data, extent.bytes});
@@ -155,11 +150,7 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   if (stored && !chunk->IsComplete()) {
     stored = Fail(ErrorCode::kInvalidArgument, "the last strip came before the chunk was complete");
   }
-  if (last) {
-    incoming_.erase(header.chunk);
-  } else {
-    incoming_[header.chunk] = nullptr;
-  }
+  incoming_.erase(header.chunk);
   if (stored) {
     context_.store.Commit(chunk);
     ReplyOk(FrameType::kStored, header);

@@ -65,8 +65,7 @@ class Connection {
     std::array<std::byte, wire::kFrameHeaderBytes> header;
     std::string meta;
   };
-  // A chunk on its way in; null while its remaining strips are to be skipped because the first was
-  // refused.
+  // A chunk on its way in; null if it was refused.
   using Incoming = std::shared_ptr<Chunk>;
 
   net::Task<Status> ServeFrames();

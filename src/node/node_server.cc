@@ -31,15 +31,16 @@ Status NodeServer::Start() {
 }
 
 void NodeServer::Stop() {
+  stopping_ = true;
   listener_.Close();
   for (Connection* connection : connections_) connection->Close();
 }
 
 net::Task<> NodeServer::AcceptLinks() {
-  for (;;) {
+  while (!stopping_) {
     auto socket = co_await listener_.Accept(loop_);
+    if (stopping_) co_return;
     if (!socket) {
-      if (socket.error().code == ErrorCode::kCancelled) co_return;
       LOG_WARN_EVERY(std::chrono::seconds(1), "{}", socket.error().ToString());
       co_await loop_.Sleep(std::chrono::milliseconds(100));
       continue;
@@ -54,6 +55,7 @@ net::Task<> NodeServer::AcceptLinks() {
 }
 
 net::Task<> NodeServer::Serve(net::Socket socket) {
+  if (stopping_) co_return;
   const std::string peer = socket.peer_address();
   Connection connection(context_, std::move(socket));
   const auto place = connections_.insert(connections_.end(), &connection);

@@ -31,7 +31,7 @@ class NodeServer {
 
   // Starts to listen. Errors: as net::Listener::Listen.
   Status Start();
-  // Closes the listener and every link.
+  // Closes the listener and every link, for good. Its coroutines end soon after.
   void Stop();
 
   net::HostPort address() const { return listener_.address(); }
@@ -47,6 +47,7 @@ class NodeServer {
   NodeContext context_;
   net::Listener listener_;
   std::list<Connection*> connections_;
+  bool stopping_ = false;
 };
 
 }  // namespace infinicache::node

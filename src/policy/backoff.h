@@ -15,20 +15,28 @@ namespace infinicache::policy {
 
 class Backoff {
  public:
-  Backoff(Duration initial, Duration max) : initial_(initial), max_(max) {}
+  // REQUIRES: 0 < initial.
+  Backoff(Duration initial, Duration max)
+      : initial_(std::min(initial, max)), max_(max), full_(initial_) {}
 
   // The wait after one more failure.
   Duration Next(Random& random) {
-    const Duration full = std::min(max_, initial_ * (std::int64_t{1} << std::min(failures_, 30)));
+    const Duration full = full_;
+    // Doubling stops short of what would overflow.
+    full_ = full_ > max_ / 2 ? max_ : 2 * full_;
     ++failures_;
     return full / 2 + Duration(random.Below(static_cast<std::uint64_t>(full.count() / 2) + 1));
   }
-  void Reset() { failures_ = 0; }
+  void Reset() {
+    failures_ = 0;
+    full_ = initial_;
+  }
   int failures() const { return failures_; }
 
  private:
   Duration initial_;
   Duration max_;
+  Duration full_;  // the next wait, before jitter
   int failures_ = 0;
 };
 

@@ -32,6 +32,8 @@ namespace infinicache::platform {
 namespace {
 
 constexpr std::size_t kReadyLineBytesMax = 4096;
+constexpr std::size_t kQuotedBytesMax = 200;
+constexpr std::int64_t kPortMax = 65535;
 
 std::string DescribeEnd(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return fmt::format("exited with status {}", info.si_status);
@@ -73,9 +75,11 @@ Result<Instance> ParseReadyLine(NodeId node, std::string_view line) {
     const auto& text = id->get_string();
     std::from_chars(text.data(), text.data() + text.size(), instance, 16);
   }
-  if (port == nullptr || !port->is_int64() || pid == nullptr || !pid->is_int64() || instance == 0) {
-    return Fail(ErrorCode::kProtocol,
-                fmt::format("node {} said '{}' instead of its port", node.value(), line));
+  const bool port_is_good =
+      port != nullptr && port->is_int64() && port->get_int64() > 0 && port->get_int64() <= kPortMax;
+  if (!port_is_good || pid == nullptr || !pid->is_int64() || instance == 0) {
+    return Fail(ErrorCode::kProtocol, fmt::format("node {} said '{}' instead of its port",
+                                                  node.value(), line.substr(0, kQuotedBytesMax)));
   }
   return Instance{node,
                   InstanceId(instance),
@@ -101,6 +105,7 @@ struct LocalPlatform::Process {
   int output = -1;
   std::string line;
   bool ready = false;
+  std::optional<Error> fault;  // why we ended it before it was ready
   std::optional<net::ReadWatch> output_watch;
   std::optional<net::ReadWatch> exit_watch;
   net::Timer start_timer;
@@ -132,14 +137,17 @@ LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options)
   traits_.node_memory_bytes = options_.node_memory_bytes;
 }
 
-LocalPlatform::~LocalPlatform() = default;
+LocalPlatform::~LocalPlatform() {
+  *stopped_ = true;
+}
 
 void LocalPlatform::Invoke(NodeId node) {
   CHECK(!processes_.contains(node), "node {} has an instance", node.value());
   auto spawned = Spawn(node);
   if (!spawned) {
-    control_.Post(
-        [this, node, error = spawned.error()] { observer_->OnInvokeFailed(node, error); });
+    control_.Post([stopped = stopped_, observer = observer_, node, error = spawned.error()] {
+      if (!*stopped) observer->OnInvokeFailed(node, error);
+    });
     return;
   }
   Process& process = **spawned;
@@ -148,7 +156,12 @@ void LocalPlatform::Invoke(NodeId node) {
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0));
   CHECK(pidfd >= 0, "pidfd_open: errno {}", errno);
   process.exit_watch.emplace(control_, pidfd, [this, &process] { OnExit(process); });
-  process.start_timer.Start(options_.start_timeout, [&process] { kill(process.pid, SIGKILL); });
+  process.start_timer.Start(options_.start_timeout, [this, &process] {
+    GiveUp(process,
+           {ErrorCode::kDeadlineExceeded,
+            fmt::format("node {} did not tell its port within {} ms", process.instance.node.value(),
+                        options_.start_timeout / std::chrono::milliseconds(1))});
+  });
 }
 
 Result<std::unique_ptr<LocalPlatform::Process>> LocalPlatform::Spawn(NodeId node) {
@@ -214,24 +227,30 @@ void LocalPlatform::OnOutput(Process& process) {
   std::array<char, 512> buffer;
   const ssize_t bytes = read(process.output, buffer.data(), buffer.size());
   if (bytes < 0 && errno == EAGAIN) return;
-  if (bytes <= 0 || process.line.size() > kReadyLineBytesMax) {
+  if (bytes <= 0) {
     process.output_watch.reset();
     return;
   }
+  if (process.ready || process.fault) return;
   process.line.append(buffer.data(), static_cast<std::size_t>(bytes));
   const std::size_t end = process.line.find('\n');
-  if (process.ready || end == std::string::npos) return;
+  if (end == std::string::npos && process.line.size() <= kReadyLineBytesMax) return;
   auto instance =
       ParseReadyLine(process.instance.node, std::string_view(process.line).substr(0, end));
   if (!instance) {
-    LOG_ERROR("{}", instance.error().ToString());
-    kill(process.pid, SIGKILL);
+    GiveUp(process, instance.error());
     return;
   }
   process.instance = *instance;
   process.ready = true;
   process.start_timer.Cancel();
   observer_->OnInstanceReady(process.instance);
+}
+
+// OnExit reports it.
+void LocalPlatform::GiveUp(Process& process, const Error& reason) {
+  process.fault = reason;
+  kill(process.pid, SIGKILL);
 }
 
 void LocalPlatform::OnExit(Process& process) {
@@ -244,17 +263,19 @@ void LocalPlatform::OnExit(Process& process) {
   const Instance instance = process.instance;
   const bool was_ready = process.ready;
   const std::string reason = DescribeEnd(info);
+  const Error failure = process.fault.value_or(
+      Error{ErrorCode::kUnavailable,
+            fmt::format("node {} {} before it was ready; its log says why", node.value(), reason)});
   processes_.erase(node);
   if (was_ready) {
     observer_->OnInstanceEnded(instance, reason);
   } else {
-    observer_->OnInvokeFailed(
-        node, {ErrorCode::kUnavailable,
-               fmt::format("node {} {} before it was ready", node.value(), reason)});
+    observer_->OnInvokeFailed(node, failure);
   }
 }
 
 void LocalPlatform::Stop(Duration grace) {
+  *stopped_ = true;
   for (auto& [node, process] : processes_) {
     process->output_watch.reset();
     process->exit_watch.reset();

@@ -46,12 +46,15 @@ class LocalPlatform final : public Platform {
   Result<std::unique_ptr<Process>> Spawn(NodeId node);
   void OnOutput(Process& process);
   void OnExit(Process& process);
+  void GiveUp(Process& process, const Error& reason);
 
   net::EventLoop& control_;
   LocalOptions options_;
   Traits traits_;
   Observer* observer_ = nullptr;
   std::map<NodeId, std::unique_ptr<Process>> processes_;
+  // Shared with events that are posted: none is told after Stop.
+  std::shared_ptr<bool> stopped_ = std::make_shared<bool>(false);
 };
 
 // The infinicache-node beside the running program, or the one on PATH. Errors: kNotFound with the

@@ -1,0 +1,193 @@
+#include "admin/admin_server.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <optional>
+#include <utility>
+
+#include "admin/call_on.h"
+#include "admin/dashboard.h"
+#include "admin/json.h"
+#include "admin/metrics.h"
+#include "admin/routes.h"
+
+namespace infinicache::admin {
+namespace {
+
+using net::HttpRequest;
+using net::HttpResponse;
+using net::Task;
+
+HttpResponse Text(int status, std::string body) {
+  return {.status = status, .body = std::move(body)};
+}
+
+HttpResponse Json(int status, std::string body) {
+  return {.status = status, .content_type = "application/json", .body = body + "\n"};
+}
+
+HttpResponse JsonError(int status, std::string_view reason) {
+  return Json(status, ErrorJson(reason));
+}
+
+HttpResponse JsonError(const Error& error) {
+  return JsonError(HttpStatusFor(error.code), error.message);
+}
+
+HttpResponse NoRoute(const Route& route) {
+  if (route.allow.empty()) return JsonError(404, "no such page; see / and /api/v1/status");
+  HttpResponse response =
+      JsonError(405, fmt::format("this method is not allowed here; use {}", route.allow));
+  response.headers.emplace_back("Allow", route.allow);
+  return response;
+}
+
+HttpResponse Dashboard() {
+  HttpResponse response{.content_type = "text/html; charset=utf-8", .body = kDashboardHtml};
+  response.headers.emplace_back(
+      "Content-Security-Policy",
+      "default-src 'none'; style-src 'unsafe-inline'; script-src "
+      "'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'");
+  return response;
+}
+
+// 0 where /proc is not mounted.
+std::uint64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  if (!(statm >> total_pages >> resident_pages)) return 0;
+  return resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// On the worker's loop.
+Task<LoopMemory> MeasureLoop(cache::Worker& worker, std::size_t index) {
+  co_return LoopMemory{index, worker.budget().used(), worker.budget().limit(),
+                       worker.buffers().bytes_reserved()};
+}
+
+}  // namespace
+
+AdminServer::AdminServer(net::EventLoop& control, cache::Cache& cache, pool::Pool& pool,
+                         proxy::Server& front, AdminOptions options)
+    : control_(control),
+      cache_(cache),
+      pool_(pool),
+      front_(front),
+      options_(std::move(options)),
+      started_at_(cache.shared().clock.WallNow()),
+      http_(control, [this](const HttpRequest& request) { return Answer(request); }) {}
+
+Task<HttpResponse> AdminServer::Answer(const HttpRequest& request) {
+  HttpResponse response = co_await Dispatch(request);
+  response.headers.emplace_back("Cache-Control", "no-store");
+  response.headers.emplace_back("X-Content-Type-Options", "nosniff");
+  co_return response;
+}
+
+Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
+  const Route route = FindRoute(request.method, request.target.path, options_.test_hooks);
+  if (!route.endpoint) co_return NoRoute(route);
+  switch (*route.endpoint) {
+    case Endpoint::kDashboard:
+      co_return Dashboard();
+    case Endpoint::kHealth:
+      co_return Text(200, "ok\n");
+    case Endpoint::kReady:
+      co_return Readiness();
+    case Endpoint::kNodes:
+      co_return Json(200, NodesJson(pool_.View()));
+    case Endpoint::kObject:
+      co_return DescribeObject(route.rest);
+    case Endpoint::kCorruptChunk:
+      co_return co_await CorruptChunk(request);
+    case Endpoint::kStatus:
+    case Endpoint::kMetrics:
+      break;
+  }
+  const SystemView view = co_await View();
+  if (*route.endpoint == Endpoint::kStatus) co_return Json(200, StatusJson(view));
+  co_return HttpResponse{.content_type = kMetricsContentType, .body = RenderMetrics(view)};
+}
+
+HttpResponse AdminServer::Readiness() const {
+  const coding::Code code = cache_.options().code;
+  const std::size_t active = pool_.active();
+  if (active >= code.width()) return Text(200, "ready\n");
+  return Text(503, fmt::format("not ready: {} of {} nodes are active, code {} needs {}\n", active,
+                               pool_.size(), code.ToString(), code.width()));
+}
+
+HttpResponse AdminServer::DescribeObject(std::string_view key) {
+  const auto object = cache_.Describe(key);
+  if (!object) return JsonError(404, "no object has this key");
+  return Json(200, ObjectJson(*object));
+}
+
+Task<HttpResponse> AdminServer::CorruptChunk(const HttpRequest& request) {
+  const auto wanted = ParseCorruptRequest(request.target.query);
+  if (!wanted) co_return JsonError(wanted.error());
+  const cache::ObjectRef object = cache_.directory().Find(wanted->key);
+  if (object == nullptr) co_return JsonError(404, "no object has this key");
+  if (wanted->chunk >= object->width()) {
+    co_return JsonError(400, fmt::format("the object has chunks 0 to {}", object->width() - 1));
+  }
+  const std::uint64_t chunk_bytes = object->layout().ChunkBytes(wanted->chunk);
+  if (wanted->byte >= chunk_bytes)
+    co_return JsonError(400, fmt::format("the chunk has {} bytes", chunk_bytes));
+
+  const pool::Place place = object->place(wanted->chunk);
+  const TimePoint deadline = net::EventLoop::Now() + kNodeAnswerAtMost;
+  cache::Worker& worker = cache_.worker(0);
+  const auto flipped = co_await CallOn(
+      control_, worker.loop(),
+      FlipBitOnNode(worker, place, object->chunk(wanted->chunk), wanted->byte, deadline), deadline);
+  if (!flipped) co_return JsonError(504, "the data loop did not answer in time");
+  if (!*flipped) co_return JsonError(flipped->error());
+  co_return Json(200, fmt::format(R"({{"node":{},"chunk":{},"byte":{}}})", place.node.value(),
+                                  wanted->chunk, wanted->byte));
+}
+
+Task<SystemView> AdminServer::View() {
+  // First, since the rest should be of one moment.
+  auto loops = co_await MeasureLoops();
+  cache::Directory& directory = cache_.directory();
+  co_return SystemView{
+      .version = options_.version,
+      .run_id = front_.run_id(),
+      .platform = options_.platform,
+      .listen = front_.address().ToString(),
+      .code = cache_.options().code,
+      .started_at = started_at_,
+      .uptime = net::EventLoop::Now() - front_.started_at(),
+      .memory_rss_bytes = ResidentBytes(),
+      .nodes_active = pool_.active(),
+      .nodes = pool_.View(),
+      .objects = directory.size(),
+      .object_bytes = directory.bytes(),
+      .objects_expiring = directory.expiring(),
+      .objects_expired = directory.expired(),
+      .repairs_queued = cache_.repairs_queued(),
+      .clients = front_.clients(),
+      .loops = std::move(loops),
+      .cache = cache_.stats(),
+      .pool = pool_.stats(),
+      .proxy = front_.stats(),
+      .commands = front_.command_stats(),
+  };
+}
+
+Task<std::vector<LoopMemory>> AdminServer::MeasureLoops() {
+  const TimePoint deadline = net::EventLoop::Now() + kLoopAnswerAtMost;
+  std::vector<LoopMemory> loops;
+  for (std::size_t i = 0; i < cache_.workers(); ++i) {
+    cache::Worker& worker = cache_.worker(i);
+    const auto memory = co_await CallOn(control_, worker.loop(), MeasureLoop(worker, i), deadline);
+    if (memory) loops.push_back(*memory);
+  }
+  co_return loops;
+}
+
+}  // namespace infinicache::admin

@@ -1,0 +1,266 @@
+#include "admin/admin_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <boost/json.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "net/frame_reader.h"
+#include "net/handshake.h"
+#include "net/http_client.h"
+#include "platform/platform.h"
+#include "wire/frame.h"
+
+namespace infinicache::admin {
+namespace {
+
+namespace json = boost::json;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+using testing::Pair;
+
+constexpr char kSecret[] = "test secret";
+constexpr Duration kLong = std::chrono::seconds(60);
+
+// Instances that are ready when the test says so.
+class ManualPlatform final : public platform::Platform {
+ public:
+  const platform::Traits& traits() const override { return traits_; }
+  void set_observer(platform::Observer* observer) override { observer_ = observer; }
+  void Invoke(NodeId /*node*/) override {}
+  void Stop(Duration /*grace*/) override {}
+
+  void MakeReady(NodeId node, net::HostPort address) {
+    observer_->OnInstanceReady({node, InstanceId(100 + node.value()), std::move(address), 0});
+  }
+
+ private:
+  platform::Traits traits_{.node_memory_bytes = 64 * kMiB};
+  platform::Observer* observer_ = nullptr;
+};
+
+// The far end of node 0's link: records the frames that come, and answers each with `answer`.
+struct FakeNode {
+  explicit FakeNode(net::EventLoop& l) : loop(l), listener(l) {}
+
+  net::Task<> Serve() {
+    auto socket = co_await listener.Accept(loop);
+    if (!socket) co_return;
+    net::FrameReader reader(*socket, wire::kFrameHeaderBytes);
+    const wire::NodeStatus status{.node = NodeId(0), .instance = InstanceId(100)};
+    const auto authenticated = co_await net::HandshakeAsAcceptor(*socket, reader, kSecret, status,
+                                                                 net::EventLoop::Now() + kLong);
+    while (authenticated) {
+      const auto header = co_await reader.ReadHeader();
+      if (!header) co_return;
+      frames.push_back(*header);
+      answer.request = header->request;
+      const auto sent = co_await net::SendMetaFrame(*socket, answer, "");
+      if (!sent) co_return;
+    }
+  }
+
+  net::EventLoop& loop;
+  net::Listener listener;
+  wire::FrameHeader answer;
+  std::vector<wire::FrameHeader> frames;
+};
+
+net::Task<> Keep(net::Task<Result<net::HttpResponse>> call,
+                 std::optional<Result<net::HttpResponse>>& result, net::EventLoop& loop) {
+  result.emplace(co_await std::move(call));
+  loop.Stop();
+}
+
+// A pool of four nodes with code 2+1; control and data share one loop.
+class AdminServerTest : public testing::Test {
+ protected:
+  AdminServerTest()
+      : pool_(loop_, platform_, {.nodes = 4, .secret = kSecret, .link_socket = {}}),
+        loops_{&loop_},
+        cache_(loop_, pool_, clock_, {.code = {2, 1}}, loops_),
+        front_(loop_, cache_, pool_, {}),
+        node_(loop_) {
+    EXPECT_TRUE(node_.listener.Listen({"127.0.0.1", 0}));
+    loop_.Spawn(node_.Serve());
+    pool_.Start();
+  }
+
+  ~AdminServerTest() override {
+    cache_.Stop();
+    pool_.Stop(Duration(0));
+    node_.listener.Close();
+    admin_.reset();
+    while (loop_.active_tasks() > 0) loop_.context().run_one();
+  }
+
+  void Start(bool test_hooks = false) {
+    admin_.emplace(loop_, cache_, pool_, front_,
+                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks});
+    ASSERT_TRUE(admin_->Listen());
+    admin_->Start();
+  }
+
+  // Nobody listens at their address.
+  void MakeReady(std::uint32_t nodes) {
+    for (std::uint32_t i = 0; i < nodes; ++i) platform_.MakeReady(NodeId(i), {"127.0.0.1", 1});
+  }
+
+  void ConnectNodeZero() {
+    platform_.MakeReady(NodeId(0), node_.listener.address());
+    while (!cache_.worker(0).links().at(NodeId(0)).connected()) loop_.context().run_one();
+  }
+
+  // Puts an object into the directory whose chunk 0 is on node 0 and whose others are nowhere.
+  cache::ObjectRef Store(const std::string& key) {
+    auto object = std::make_shared<cache::ObjectRecord>(
+        key, cache::HashKey(key), cache_.shared().NextVersion(),
+        coding::StripeLayout::For(1000, {2, 1}), cache_.shared().reclaimer);
+    object->set_place(0, {NodeId(0), pool::Epoch(1)});
+    cache_.directory().Commit(object, cache::Directory::Condition::kAlways, false);
+    return object;
+  }
+
+  net::HttpResponse Call(std::string method, std::string target) {
+    std::optional<Result<net::HttpResponse>> result;
+    auto call = net::HttpCall(loop_, admin_->address(), std::move(method), std::move(target), "",
+                              net::EventLoop::Now() + kLong);
+    loop_.Spawn(Keep(std::move(call), result, loop_));
+    loop_.Run();
+    loop_.context().restart();
+    EXPECT_TRUE(*result);
+    return result->value_or(net::HttpResponse{});
+  }
+
+  void ExpectError(const net::HttpResponse& response, int status) {
+    EXPECT_EQ(response.status, status) << response.body;
+    EXPECT_EQ(response.content_type, "application/json");
+    json::error_code error;
+    EXPECT_TRUE(json::parse(response.body, error).as_object().contains("error"));
+  }
+
+  net::EventLoop loop_{"test"};
+  SystemClock clock_;
+  ManualPlatform platform_;
+  pool::Pool pool_;
+  std::array<net::EventLoop*, 1> loops_;
+  cache::Cache cache_;
+  proxy::Server front_;
+  FakeNode node_;
+  std::optional<AdminServer> admin_;
+};
+
+TEST_F(AdminServerTest, IsReadyWhenTheCodesNodesAreActiveAndSaysWhyNot) {
+  Start();
+  EXPECT_EQ(Call("GET", "/healthz").body, "ok\n");
+  MakeReady(2);
+  const auto not_ready = Call("GET", "/readyz");
+  EXPECT_EQ(not_ready.status, 503);
+  EXPECT_EQ(not_ready.body, "not ready: 2 of 4 nodes are active, code 2+1 needs 3\n");
+  platform_.MakeReady(NodeId(2), {"127.0.0.1", 1});
+  EXPECT_EQ(Call("GET", "/readyz").status, 200);
+}
+
+TEST_F(AdminServerTest, ServesStatusNodesAndMetrics) {
+  Start();
+  MakeReady(3);
+  Store("k");
+  const auto status = Call("GET", "/api/v1/status");
+  EXPECT_EQ(status.content_type, "application/json");
+  const json::value view = json::parse(status.body);
+  EXPECT_EQ(view.at("version"), "1.2.3");
+  EXPECT_EQ(view.at("platform"), "manual");
+  EXPECT_EQ(view.at("ready"), true);
+  EXPECT_EQ(view.at("objects"), 1);
+  EXPECT_EQ(view.at("object_bytes"), 1000);
+  EXPECT_EQ(view.at("capacity_bytes"), 3 * 64 * kMiB);
+  EXPECT_GT(view.at("memory_rss_bytes").to_number<std::uint64_t>(), kMiB);
+  EXPECT_EQ(view.at("memory").at("budget_limit_bytes"), cache_.options().budget_bytes_per_loop);
+  const json::value nodes = json::parse(Call("GET", "/api/v1/nodes").body);
+  ASSERT_EQ(nodes.as_array().size(), 4U);
+  EXPECT_EQ(nodes.at(2).at("state"), "active");
+  EXPECT_EQ(nodes.at(3).at("state"), "starting");
+  const auto metrics = Call("GET", "/metrics");
+  EXPECT_EQ(metrics.content_type, "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_THAT(metrics.body, HasSubstr("\ninfinicache_objects 1\n"));
+  EXPECT_THAT(metrics.body, HasSubstr("\ninfinicache_commands_total{command=\"get\"} 0\n"));
+}
+
+TEST_F(AdminServerTest, FindsAnObjectByItsEncodedKey) {
+  Start();
+  MakeReady(1);
+  const std::string key("a/b\0\xFF", 5);
+  Store(key);
+  const auto response = Call("GET", "/api/v1/objects/" + net::PercentEncode(key));
+  ASSERT_EQ(response.status, 200);
+  const json::value view = json::parse(response.body);
+  EXPECT_EQ(view.at("key_encoded"), "a%2Fb%00%FF");
+  EXPECT_EQ(view.at("surviving"), 1);
+  EXPECT_EQ(view.at("chunks").at(0).at("node"), 0);
+  ExpectError(Call("GET", "/api/v1/objects/a"), 404);
+}
+
+TEST_F(AdminServerTest, RefusesOtherMethodsAndUnknownPaths) {
+  Start();
+  ExpectError(Call("GET", "/nothing"), 404);
+  const auto posted = Call("POST", "/metrics");
+  ExpectError(posted, 405);
+  EXPECT_THAT(posted.headers, Contains(Pair("Allow", "GET, HEAD")));
+  EXPECT_EQ(Call("HEAD", "/metrics").status, 200);
+}
+
+TEST_F(AdminServerTest, TheDashboardNeedsNothingFromElsewhere) {
+  Start();
+  const auto page = Call("GET", "/");
+  EXPECT_EQ(page.content_type, "text/html; charset=utf-8");
+  EXPECT_THAT(page.body, HasSubstr("/api/v1/status"));
+  for (const char* foreign : {"http:", "https:", "src=", "@import", "url("})
+    EXPECT_THAT(page.body, Not(HasSubstr(foreign)));
+}
+
+TEST_F(AdminServerTest, AChunkIsCorruptedAtItsNode) {
+  Start(true);
+  ConnectNodeZero();
+  const cache::ObjectRef object = Store("k");
+  node_.answer.type = wire::FrameType::kPong;
+  const auto response = Call("POST", "/api/v1/test/corrupt?key=k&chunk=0&byte=17");
+  EXPECT_EQ(response.body, "{\"node\":0,\"chunk\":0,\"byte\":17}\n");
+  ASSERT_EQ(node_.frames.size(), 1U);
+  EXPECT_EQ(node_.frames[0].type, wire::FrameType::kCorruptForTest);
+  EXPECT_EQ(node_.frames[0].chunk, object->chunk(0));
+  EXPECT_EQ(node_.frames[0].offset, 17U);
+  node_.answer.type = wire::FrameType::kError;
+  node_.answer.status = ErrorCode::kNotFound;
+  ExpectError(Call("POST", "/api/v1/test/corrupt?key=k"), 404);
+}
+
+TEST_F(AdminServerTest, AChunkThatCannotBeCorruptedIsAnError) {
+  Start(true);
+  MakeReady(1);
+  Store("k");
+  const std::string path = "/api/v1/test/corrupt?";
+  ExpectError(Call("POST", path), 400);
+  ExpectError(Call("POST", path + "key=absent"), 404);
+  ExpectError(Call("POST", path + "key=k&chunk=3"), 400);
+  ExpectError(Call("POST", path + "key=k&byte=512"), 400);
+  ExpectError(Call("POST", path + "key=k&chunk=1"), 503);
+  ExpectError(Call("GET", path + "key=k"), 405);
+}
+
+TEST_F(AdminServerTest, WithoutTestHooksNothingIsCorrupted) {
+  Start(false);
+  ConnectNodeZero();
+  Store("k");
+  ExpectError(Call("POST", "/api/v1/test/corrupt?key=k"), 404);
+  EXPECT_TRUE(node_.frames.empty());
+}
+
+}  // namespace
+}  // namespace infinicache::admin

@@ -1,0 +1,202 @@
+#include "admin/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json.hpp>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/histogram.h"
+#include "net/http_server.h"
+
+namespace infinicache::admin {
+namespace {
+
+namespace json = boost::json;
+
+// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool IsUtf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    std::size_t more = 0;
+    std::uint32_t smallest = 0;
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    if ((lead & 0xE0) == 0xC0) {
+      more = 1;
+      smallest = 0x80;
+    } else if ((lead & 0xF0) == 0xE0) {
+      more = 2;
+      smallest = 0x800;
+    } else if ((lead & 0xF8) == 0xF0) {
+      more = 3;
+      smallest = 0x10000;
+    } else {
+      return false;
+    }
+    if (text.size() - i <= more) return false;
+    std::uint32_t code = lead & (0x3FU >> more);
+    for (std::size_t k = 1; k <= more; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if ((next & 0xC0) != 0x80) return false;
+      code = code << 6 | (next & 0x3FU);
+    }
+    if (code < smallest || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+json::object NodeCounts(const SystemView& view) {
+  std::array<std::uint64_t, 3> counts{};
+  for (const pool::NodeView& node : view.nodes) ++counts[static_cast<std::size_t>(node.state)];
+  const auto count = [&](pool::NodeState state) { return counts[static_cast<std::size_t>(state)]; };
+  return {{"total", view.nodes.size()},
+          {"active", count(pool::NodeState::kActive)},
+          {"starting", count(pool::NodeState::kStarting)},
+          {"down", count(pool::NodeState::kDown)},
+          {"needed", view.code.width()}};
+}
+
+json::object Memory(const SystemView& view) {
+  std::uint64_t used = 0;
+  std::uint64_t limit = 0;
+  std::uint64_t buffers = 0;
+  for (const LoopMemory& loop : view.loops) {
+    used += loop.budget_used_bytes;
+    limit += loop.budget_limit_bytes;
+    buffers += loop.buffer_bytes;
+  }
+  return {{"budget_used_bytes", used}, {"budget_limit_bytes", limit}, {"buffer_bytes", buffers}};
+}
+
+json::value NodeRow(const pool::NodeView& node) {
+  json::object row;
+  row["id"] = node.id.value();
+  row["state"] = pool::NodeStateName(node.state);
+  row["instance"] = nullptr;
+  row["pid"] = nullptr;
+  row["address"] = nullptr;
+  if (node.instance != InstanceId())
+    row["instance"] = fmt::format("{:016x}", node.instance.value());
+  if (node.pid != 0) row["pid"] = node.pid;
+  if (!node.address.empty()) row["address"] = node.address;
+  row["bytes_used"] = node.bytes_used;
+  row["bytes_limit"] = node.bytes_limit;
+  row["chunks"] = node.chunks;
+  return row;
+}
+
+json::value ChunkRow(const cache::ObjectView::Chunk& chunk) {
+  json::object row;
+  row["index"] = chunk.index;
+  row["kind"] = chunk.parity ? "parity" : "data";
+  row["node"] = nullptr;
+  if (chunk.alive) row["node"] = chunk.node.value();
+  row["alive"] = chunk.alive;
+  row["bytes"] = chunk.bytes;
+  return row;
+}
+
+}  // namespace
+
+std::string ErrorJson(std::string_view reason) {
+  return json::serialize(json::object{{"error", reason}});
+}
+
+std::string StatusJson(const SystemView& view) {
+  const cache::CacheStats& cache = view.cache;
+  const proxy::ProxyStats& proxy = view.proxy;
+  std::uint64_t stored = 0;
+  std::uint64_t capacity = 0;
+  for (const pool::NodeView& node : view.nodes) {
+    stored += node.bytes_used;
+    capacity += node.bytes_limit;
+  }
+  const std::uint64_t absent = Read(cache.misses_absent);
+  const std::uint64_t lost = Read(cache.misses_lost);
+  const std::uint64_t unavailable = Read(cache.misses_unavailable);
+  const json::object status = {
+      {"version", view.version},
+      {"run_id", view.run_id},
+      {"started_at_ms", view.started_at},
+      {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(view.uptime).count()},
+      {"platform", view.platform},
+      {"listen", view.listen},
+      {"ready", view.ready()},
+      {"code", view.code.ToString()},
+      {"nodes", NodeCounts(view)},
+      {"instances",
+       {{"started", Read(view.pool.instances_started)},
+        {"ended", Read(view.pool.instances_ended)},
+        {"invocations_failed", Read(view.pool.invocations_failed)}}},
+      {"objects", view.objects},
+      {"object_bytes", view.object_bytes},
+      {"objects_expiring", view.objects_expiring},
+      {"objects_expired", view.objects_expired},
+      {"stored_bytes", stored},
+      {"capacity_bytes", capacity},
+      {"clients", view.clients},
+      {"connections_accepted", Read(proxy.connections_accepted)},
+      {"connections_rejected", Read(proxy.connections_rejected)},
+      {"input_bytes", Read(proxy.net_input_bytes)},
+      {"output_bytes", Read(proxy.net_output_bytes)},
+      {"commands", Read(proxy.commands)},
+      {"error_replies", Read(proxy.error_replies)},
+      {"hits", Read(cache.hits)},
+      {"misses", absent + lost + unavailable},
+      {"misses_absent", absent},
+      {"misses_lost", lost},
+      {"misses_unavailable", unavailable},
+      {"losses", Read(cache.losses)},
+      {"bytes_read", Read(cache.bytes_read)},
+      {"degraded_reads", Read(cache.degraded_reads)},
+      {"broken_reads", Read(cache.broken_reads)},
+      {"hedges", Read(cache.hedges)},
+      {"corrupt_strips", Read(cache.corrupt_strips)},
+      {"writes", Read(cache.objects_written)},
+      {"writes_failed", Read(cache.writes_failed)},
+      {"writes_degraded", Read(cache.writes_degraded)},
+      {"bytes_written", Read(cache.bytes_written)},
+      {"repairs",
+       {{"queued", view.repairs_queued},
+        {"done", Read(cache.chunks_repaired)},
+        {"failed", Read(cache.repairs_failed)},
+        {"bytes", Read(cache.repair_bytes)}}},
+      {"memory_rss_bytes", view.memory_rss_bytes},
+      {"memory", Memory(view)},
+  };
+  return json::serialize(status);
+}
+
+std::string NodesJson(std::span<const pool::NodeView> nodes) {
+  json::array rows;
+  for (const pool::NodeView& node : nodes) rows.push_back(NodeRow(node));
+  return json::serialize(rows);
+}
+
+std::string ObjectJson(const cache::ObjectView& object) {
+  json::object view;
+  view["key"] = nullptr;
+  if (IsUtf8(object.key)) view["key"] = object.key;
+  view["key_encoded"] = net::PercentEncode(object.key);
+  view["bytes"] = object.bytes;
+  view["version"] = std::to_string(object.version.value());
+  view["code"] = object.code.ToString();
+  view["strip_bytes"] = object.strip_bytes;
+  view["expires_at_ms"] = nullptr;
+  if (object.expires_at != cache::ObjectRecord::kNever) view["expires_at_ms"] = object.expires_at;
+  view["surviving"] = std::count_if(object.chunks.begin(), object.chunks.end(),
+                                    [](const auto& chunk) { return chunk.alive; });
+  view["needed"] = object.code.data;
+  json::array chunks;
+  for (const auto& chunk : object.chunks) chunks.push_back(ChunkRow(chunk));
+  view["chunks"] = std::move(chunks);
+  return json::serialize(view);
+}
+
+}  // namespace infinicache::admin

@@ -1,0 +1,230 @@
+#include "admin/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/metric_type.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <limits>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace infinicache::admin {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+using Families = std::vector<MetricFamily>;
+
+MetricFamily& AddFamily(Families& families, MetricType type, std::string_view name,
+                        std::string_view help) {
+  return families.emplace_back(
+      MetricFamily{"infinicache_" + std::string(name), std::string(help), type, {}});
+}
+
+// A sample of a counter or gauge family.
+void AddSample(MetricFamily& family, double value, Labels labels = {}) {
+  ClientMetric& sample = family.metric.emplace_back();
+  sample.label = std::move(labels);
+  (family.type == MetricType::Counter ? sample.counter.value : sample.gauge.value) = value;
+}
+
+void AddGauge(Families& families, std::string_view name, double value, std::string_view help) {
+  AddSample(AddFamily(families, MetricType::Gauge, name, help), value);
+}
+
+void AddCounter(Families& families, std::string_view name, double value, std::string_view help) {
+  AddSample(AddFamily(families, MetricType::Counter, name, help), value);
+}
+
+void AddCounter(Families& families, std::string_view name, const Counter& counter,
+                std::string_view help) {
+  AddCounter(families, name, static_cast<double>(Read(counter)), help);
+}
+
+// The count is the sum of the buckets read here, so that one scrape agrees with itself.
+ClientMetric::Histogram ToPrometheus(const LatencyHistogram& latency) {
+  ClientMetric::Histogram histogram;
+  for (std::size_t i = 0; i <= LatencyHistogram::kBounds; ++i) {
+    histogram.sample_count += latency.bucket_count(i);
+    const double bound = i < LatencyHistogram::kBounds ? LatencyHistogram::kUpperSeconds[i]
+                                                       : std::numeric_limits<double>::infinity();
+    histogram.bucket.push_back({histogram.sample_count, bound});
+  }
+  histogram.sample_sum = latency.sum_seconds();
+  return histogram;
+}
+
+void AddProcess(const SystemView& view, Families& out) {
+  AddSample(
+      AddFamily(out, MetricType::Gauge, "build_info", "Always 1; what runs is in the labels."), 1,
+      {{"code", view.code.ToString()}, {"platform", view.platform}, {"version", view.version}});
+  AddGauge(out, "process_start_time_seconds", static_cast<double>(view.started_at) / 1e3,
+           "When the server started, in seconds since the Unix epoch.");
+  AddGauge(out, "process_resident_memory_bytes", static_cast<double>(view.memory_rss_bytes),
+           "Memory of the server that is in RAM; the nodes' memory is their own.");
+  auto& used = AddFamily(out, MetricType::Gauge, "buffer_budget_used_bytes",
+                         "Memory that requests in flight have taken of their loop's budget.");
+  for (const LoopMemory& loop : view.loops) {
+    AddSample(used, static_cast<double>(loop.budget_used_bytes),
+              {{"loop", std::to_string(loop.loop)}});
+  }
+  auto& limit = AddFamily(out, MetricType::Gauge, "buffer_budget_limit_bytes",
+                          "Memory that requests in flight on a loop may take.");
+  for (const LoopMemory& loop : view.loops) {
+    AddSample(limit, static_cast<double>(loop.budget_limit_bytes),
+              {{"loop", std::to_string(loop.loop)}});
+  }
+  auto& buffers = AddFamily(out, MetricType::Gauge, "buffer_pool_bytes",
+                            "Memory that a loop's buffer pool holds, lent out or for reuse.");
+  for (const LoopMemory& loop : view.loops) {
+    AddSample(buffers, static_cast<double>(loop.buffer_bytes),
+              {{"loop", std::to_string(loop.loop)}});
+  }
+}
+
+void AddCommands(const SystemView& view, Families& out) {
+  auto& calls = AddFamily(out, MetricType::Counter, "commands_total", "Commands called, by name.");
+  for (const auto& command : view.commands) {
+    AddSample(calls, static_cast<double>(Read(command.calls)),
+              {{"command", std::string(command.name)}});
+  }
+  auto& failed = AddFamily(out, MetricType::Counter, "commands_failed_total",
+                           "Commands answered with an error, by name.");
+  for (const auto& command : view.commands) {
+    AddSample(failed, static_cast<double>(Read(command.failed)),
+              {{"command", std::string(command.name)}});
+  }
+  auto& latency = AddFamily(out, MetricType::Histogram, "command_duration_seconds",
+                            "Time from a command's arrival to the end of its handler, by name.");
+  for (const auto& command : view.commands) {
+    ClientMetric::Histogram histogram = ToPrometheus(command.latency);
+    if (histogram.sample_count == 0) continue;
+    ClientMetric& metric = latency.metric.emplace_back();
+    metric.label = {{"command", std::string(command.name)}};
+    metric.histogram = std::move(histogram);
+  }
+  AddCounter(out, "commands_processed_total", view.proxy.commands,
+             "Commands received, unknown ones included.");
+  AddCounter(out, "error_replies_total", view.proxy.error_replies, "Error replies sent.");
+}
+
+void AddClients(const SystemView& view, Families& out) {
+  AddGauge(out, "clients", static_cast<double>(view.clients), "Clients connected now.");
+  AddCounter(out, "connections_accepted_total", view.proxy.connections_accepted,
+             "Client connections accepted.");
+  AddCounter(out, "connections_rejected_total", view.proxy.connections_rejected,
+             "Client connections refused because there were too many.");
+  AddCounter(out, "client_input_bytes_total", view.proxy.net_input_bytes,
+             "Bytes received from clients.");
+  AddCounter(out, "client_output_bytes_total", view.proxy.net_output_bytes,
+             "Bytes sent to clients.");
+}
+
+void AddObjects(const SystemView& view, Families& out) {
+  AddGauge(out, "objects", static_cast<double>(view.objects), "Objects stored now.");
+  AddGauge(out, "object_bytes", static_cast<double>(view.object_bytes),
+           "Size of all objects, as their users see it (without parity).");
+  AddGauge(out, "objects_expiring", static_cast<double>(view.objects_expiring),
+           "Objects stored now that have an expiry.");
+  AddCounter(out, "objects_expired_total", static_cast<double>(view.objects_expired),
+             "Objects removed because their time had come.");
+  AddCounter(out, "objects_lost_total", view.cache.losses,
+             "Objects dropped because fewer than d of their chunks survived.");
+  AddCounter(out, "objects_written_total", view.cache.objects_written, "Objects written.");
+  AddCounter(out, "writes_failed_total", view.cache.writes_failed, "Writes that failed.");
+  AddCounter(out, "writes_degraded_total", view.cache.writes_degraded,
+             "Writes that succeeded with fewer than d+p chunks stored; repair follows.");
+  AddCounter(out, "written_bytes_total", view.cache.bytes_written, "Object bytes written.");
+}
+
+void AddReads(const SystemView& view, Families& out) {
+  const std::array<std::pair<const char*, const Counter*>, 4> results = {{
+      {"hit", &view.cache.hits},
+      {"absent", &view.cache.misses_absent},
+      {"lost", &view.cache.misses_lost},
+      {"unavailable", &view.cache.misses_unavailable},
+  }};
+  auto& reads = AddFamily(out, MetricType::Counter, "reads_total",
+                          "Reads of a key: hit; absent or expired; lost (fewer than d chunks "
+                          "survive); unavailable (too few nodes answered in time).");
+  for (const auto& [result, counter] : results)
+    AddSample(reads, static_cast<double>(Read(*counter)), {{"result", result}});
+  AddCounter(out, "read_bytes_total", view.cache.bytes_read, "Object bytes read.");
+  AddCounter(out, "degraded_reads_total", view.cache.degraded_reads,
+             "Reads that had to decode, or to read a replica other than the first choice.");
+  AddCounter(out, "broken_reads_total", view.cache.broken_reads,
+             "Replies cut short because chunks were lost while they were sent.");
+  AddCounter(out, "hedges_total", view.cache.hedges,
+             "Parity chunks asked for because another chunk was late.");
+  AddCounter(out, "corrupt_strips_total", view.cache.corrupt_strips,
+             "Strips whose checksum did not hold.");
+}
+
+void AddRepairs(const SystemView& view, Families& out) {
+  AddGauge(out, "repairs_queued", static_cast<double>(view.repairs_queued),
+           "Objects that wait for repair.");
+  AddCounter(out, "chunks_repaired_total", view.cache.chunks_repaired, "Chunks re-created.");
+  AddCounter(out, "repaired_bytes_total", view.cache.repair_bytes, "Chunk bytes re-created.");
+  AddCounter(out, "repairs_failed_total", view.cache.repairs_failed,
+             "Repair attempts that failed; each is tried again.");
+}
+
+std::size_t CountNodes(const SystemView& view, pool::NodeState state) {
+  std::size_t count = 0;
+  for (const pool::NodeView& node : view.nodes) count += node.state == state ? 1 : 0;
+  return count;
+}
+
+void AddNodes(const SystemView& view, Families& out) {
+  auto& states = AddFamily(out, MetricType::Gauge, "nodes", "Nodes of the pool, by state.");
+  for (const auto state :
+       {pool::NodeState::kActive, pool::NodeState::kStarting, pool::NodeState::kDown}) {
+    AddSample(states, static_cast<double>(CountNodes(view, state)),
+              {{"state", std::string(pool::NodeStateName(state))}});
+  }
+  AddGauge(out, "nodes_needed", static_cast<double>(view.code.width()),
+           "Nodes that must be active for the server to be ready: d+p of the code.");
+  auto& used = AddFamily(out, MetricType::Gauge, "node_used_bytes",
+                         "Memory that a node's chunks take, as it told last.");
+  for (const auto& node : view.nodes) {
+    AddSample(used, static_cast<double>(node.bytes_used),
+              {{"node", std::to_string(node.id.value())}});
+  }
+  auto& limit =
+      AddFamily(out, MetricType::Gauge, "node_limit_bytes", "Memory that a node has for chunks.");
+  for (const auto& node : view.nodes) {
+    AddSample(limit, static_cast<double>(node.bytes_limit),
+              {{"node", std::to_string(node.id.value())}});
+  }
+  auto& chunks = AddFamily(out, MetricType::Gauge, "node_chunks", "Chunks on a node.");
+  for (const auto& node : view.nodes) {
+    AddSample(chunks, static_cast<double>(node.chunks),
+              {{"node", std::to_string(node.id.value())}});
+  }
+  AddCounter(out, "instances_started_total", view.pool.instances_started,
+             "Instances that became ready.");
+  AddCounter(out, "instances_ended_total", view.pool.instances_ended,
+             "Instances that ended, and their memory with them.");
+  AddCounter(out, "invocations_failed_total", view.pool.invocations_failed,
+             "Invocations that did not lead to an instance.");
+}
+
+}  // namespace
+
+std::string RenderMetrics(const SystemView& view) {
+  Families families;
+  AddProcess(view, families);
+  AddCommands(view, families);
+  AddClients(view, families);
+  AddObjects(view, families);
+  AddReads(view, families);
+  AddRepairs(view, families);
+  AddNodes(view, families);
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace infinicache::admin

@@ -1,0 +1,37 @@
+// Which endpoint a request means: the table of the admin API's paths and methods.
+//
+// Pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace infinicache::admin {
+
+enum class Endpoint : std::uint8_t {
+  kDashboard,     // GET  /
+  kHealth,        // GET  /healthz
+  kReady,         // GET  /readyz
+  kMetrics,       // GET  /metrics
+  kStatus,        // GET  /api/v1/status
+  kNodes,         // GET  /api/v1/nodes
+  kObject,        // GET  /api/v1/objects/{key}
+  kCorruptChunk,  // POST /api/v1/test/corrupt?key=…&chunk=…&byte=…, only with test hooks
+};
+
+struct Route {
+  std::optional<Endpoint> endpoint;  // empty: answer 405 if `allow` is set, else 404
+  std::string_view rest = {};        // the path behind the endpoint's: the key of kObject
+  std::string_view allow = {};       // methods of the path, when the request's is not among them
+};
+
+// `path` is decoded. HEAD is allowed wherever GET is. Views point into `path`.
+Route FindRoute(std::string_view method, std::string_view path, bool test_hooks);
+
+// The HTTP status of a failed operation.
+int HttpStatusFor(ErrorCode code);
+
+}  // namespace infinicache::admin

@@ -1,0 +1,122 @@
+#include "app/remote_commands.h"
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "app/duration.h"
+#include "app/exit_code.h"
+#include "app/status_text.h"
+#include "net/event_loop.h"
+#include "net/http_client.h"
+
+namespace infinicache::app {
+namespace {
+
+int ExitCodeOf(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kUnavailable:
+      return kExitCannotConnect;
+    case ErrorCode::kDeadlineExceeded:
+      return kExitTimeout;
+    case ErrorCode::kInvalidArgument:
+      return kExitUsage;
+    default:
+      return kExitRuntime;
+  }
+}
+
+int ExitCodeOf(const net::HttpResponse& response) {
+  if (response.status == 401 || response.status == 403) return kExitUnauthenticated;
+  return response.status == 404 ? kExitNotFound : kExitRuntime;
+}
+
+int Complain(int exit_code, const std::string& message) {
+  fmt::print(stderr, "infinicache: {}\n", message);
+  return exit_code;
+}
+
+// The answer to one GET. A loop on this thread lives just for it.
+Result<net::HttpResponse> Get(const RemoteOptions& options, const std::string& target) {
+  const auto timeout = ParseDuration(options.timeout);
+  if (!timeout) {
+    return Fail(ErrorCode::kInvalidArgument, "--timeout: " + timeout.error().message);
+  }
+  net::EventLoop loop("cli");
+  std::optional<Result<net::HttpResponse>> response;
+  // All by reference: `loop` runs, and with it this call, until the coroutine is through.
+  const auto ask = [](net::EventLoop& on, net::HostPort server, std::string path,
+                      TimePoint deadline,
+                      std::optional<Result<net::HttpResponse>>& answer) -> net::Task<> {
+    answer = co_await net::HttpGet(on, std::move(server), std::move(path), deadline);
+    on.Stop();
+  };
+  loop.Spawn(ask(loop, options.admin, target, net::EventLoop::Now() + *timeout, response));
+  loop.Run();
+  if (!*response && response->error().code == ErrorCode::kUnavailable) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("no server answers at {} ({}): start one with `infinicache serve`, or "
+                            "name its admin address with --admin",
+                            options.admin.ToString(), response->error().message));
+  }
+  return std::move(*response);
+}
+
+// Asks for `target` and prints the answer by `print`, whose result is the exit code.
+int Show(const RemoteOptions& options, const std::string& target,
+         int (*print)(const boost::json::value& answer, bool json)) {
+  const auto response = Get(options, target);
+  if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
+  if (response->status != 200) {
+    return Complain(ExitCodeOf(*response),
+                    response->status == 404 && !options.key.empty()
+                        ? fmt::format("no object has the key '{}'", options.key)
+                        : fmt::format("{} answers {}: {}", options.admin.ToString(),
+                                      response->status, response->body));
+  }
+  boost::system::error_code error;
+  const boost::json::value answer = boost::json::parse(response->body, error);
+  if (error) {
+    return Complain(kExitRuntime, fmt::format("{} is no InfiniCache admin interface: its answer "
+                                              "is not JSON",
+                                              options.admin.ToString()));
+  }
+  if (options.json) {
+    const bool ended = response->body.ends_with('\n');
+    fmt::print("{}{}", response->body, ended ? "" : "\n");
+  }
+  return print(answer, options.json);
+}
+
+int PrintStatus(const boost::json::value& answer, bool json) {
+  if (!json) fmt::print("{}", StatusText(answer));
+  return IsDegraded(answer) ? kExitDegraded : kExitOk;
+}
+
+int PrintNodes(const boost::json::value& answer, bool json) {
+  if (!json) fmt::print("{}", NodesText(answer));
+  return AllNodesActive(answer) ? kExitOk : kExitDegraded;
+}
+
+int PrintObject(const boost::json::value& answer, bool json) {
+  if (!json) fmt::print("{}", ObjectText(answer, SystemClock().WallNow()));
+  return kExitOk;
+}
+
+}  // namespace
+
+int ShowStatus(const RemoteOptions& options) {
+  return Show(options, "/api/v1/status", PrintStatus);
+}
+
+int ShowNodes(const RemoteOptions& options) {
+  return Show(options, "/api/v1/nodes", PrintNodes);
+}
+
+int ShowObject(const RemoteOptions& options) {
+  return Show(options, "/api/v1/objects/" + net::PercentEncode(options.key), PrintObject);
+}
+
+}  // namespace infinicache::app

@@ -1,0 +1,217 @@
+#include "app/status_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "app/duration.h"
+#include "base/bytes.h"
+
+namespace infinicache::app {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kBarColumns = 30;
+
+const json::value* Find(const json::value& value, std::string_view pointer) {
+  json::error_code error;
+  return value.find_pointer({pointer.data(), pointer.size()}, error);
+}
+
+std::uint64_t Number(const json::value& value, std::string_view pointer) {
+  const json::value* found = Find(value, pointer);
+  if (found == nullptr) return 0;
+  if (const auto* number = found->if_uint64()) return *number;
+  if (const auto* number = found->if_int64()) return *number < 0 ? 0 : *number;
+  return 0;
+}
+
+// "-" for what is missing, null or no text.
+std::string Text(const json::value& value, std::string_view pointer) {
+  const json::value* found = Find(value, pointer);
+  if (found == nullptr || !found->is_string()) return "-";
+  return std::string(found->get_string());
+}
+
+bool Truth(const json::value& value, std::string_view pointer) {
+  const json::value* found = Find(value, pointer);
+  return found != nullptr && found->is_bool() && found->get_bool();
+}
+
+// "12,345"
+std::string Grouped(std::uint64_t number) {
+  std::string digits = fmt::to_string(number);
+  for (std::size_t left = digits.size(); left > 3; left -= 3) digits.insert(left - 3, ",");
+  return digits;
+}
+
+// "1 chunk", "12,345 chunks"
+std::string Counted(std::uint64_t number, std::string_view noun) {
+  return fmt::format("{} {}{}", Grouped(number), noun, number == 1 ? "" : "s");
+}
+
+double Share(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(std::min(part, whole)) / static_cast<double>(whole);
+}
+
+// "[######........................]   20%  1.6 GiB of 8 GiB"
+std::string Bar(std::uint64_t used, std::uint64_t limit) {
+  const double share = Share(used, limit);
+  auto filled = static_cast<std::size_t>(share * kBarColumns);
+  if (used > 0 && filled == 0) filled = 1;
+  return fmt::format("[{}{}] {:4.0f}%  {} of {}", std::string(filled, '#'),
+                     std::string(kBarColumns - filled, '.'), share * 100, FormatByteSize(used),
+                     FormatByteSize(limit));
+}
+
+std::string Health(const json::value& status) {
+  const std::uint64_t active = Number(status, "/nodes/active");
+  const std::uint64_t total = Number(status, "/nodes/total");
+  if (!Truth(status, "/ready")) {
+    return fmt::format("NOT READY: {} of {} nodes are active, code {} needs {}", active, total,
+                       Text(status, "/code"), Number(status, "/nodes/needed"));
+  }
+  if (active < total) return fmt::format("DEGRADED: {} of {} nodes are active", active, total);
+  return "healthy";
+}
+
+std::string Hits(const json::value& status) {
+  const std::uint64_t hits = Number(status, "/hits");
+  const std::uint64_t reads = hits + Number(status, "/misses");
+  if (reads == 0) return "none yet";
+  return fmt::format(
+      "{}, {:.1f}% hits; {} degraded, {} lost, {} unavailable, {} broken", Grouped(reads),
+      Share(hits, reads) * 100, Grouped(Number(status, "/degraded_reads")),
+      Grouped(Number(status, "/misses_lost")), Grouped(Number(status, "/misses_unavailable")),
+      Grouped(Number(status, "/broken_reads")));
+}
+
+// Rows of cells as columns; those in `right` are aligned to the right.
+std::string Table(const std::vector<std::vector<std::string>>& rows,
+                  const std::vector<std::size_t>& right) {
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const bool to_right = std::find(right.begin(), right.end(), i) != right.end();
+      line += to_right ? fmt::format("{:>{}}  ", row[i], widths[i])
+                       : fmt::format("{:<{}}  ", row[i], widths[i]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+// The key as a terminal can show it: encoded if it is no text or has control characters.
+std::string ShownKey(const json::value& object) {
+  const json::value* key = Find(object, "/key");
+  const bool shown = key != nullptr && key->is_string() &&
+                     std::none_of(key->get_string().begin(), key->get_string().end(), [](char c) {
+                       return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+                     });
+  return shown ? std::string(key->get_string()) : Text(object, "/key_encoded");
+}
+
+std::string Expiry(const json::value& object, WallMillis now) {
+  const json::value* at = Find(object, "/expires_at_ms");
+  if (at == nullptr || !at->is_int64()) return "never expires";
+  const WallMillis left = std::max<WallMillis>(0, at->get_int64() - now);
+  return fmt::format("expires in {}", DescribeDuration(std::chrono::milliseconds(left)));
+}
+
+}  // namespace
+
+std::string StatusText(const json::value& status) {
+  const auto line = [](std::string_view name, const std::string& text) {
+    return fmt::format("  {:<10}{}\n", name, text);
+  };
+  const auto uptime = std::chrono::seconds(Number(status, "/uptime_seconds"));
+  return fmt::format("infinicache {} at redis://{}: {}\n", Text(status, "/version"),
+                     Text(status, "/listen"), Health(status)) +
+         line("up", fmt::format("{}, platform {}, code {}", DescribeDuration(uptime),
+                                Text(status, "/platform"), Text(status, "/code"))) +
+         line("nodes", fmt::format("{} of {} active", Number(status, "/nodes/active"),
+                                   Number(status, "/nodes/total"))) +
+         line("objects", fmt::format("{}, {}", Grouped(Number(status, "/objects")),
+                                     FormatByteSize(Number(status, "/object_bytes")))) +
+         line("capacity", Bar(Number(status, "/stored_bytes"), Number(status, "/capacity_bytes"))) +
+         line("reads", Hits(status)) +
+         line("writes",
+              fmt::format("{}; {} failed, {} degraded", Grouped(Number(status, "/writes")),
+                          Grouped(Number(status, "/writes_failed")),
+                          Grouped(Number(status, "/writes_degraded")))) +
+         line("repairs", fmt::format("{}; {} queued, {} failed",
+                                     Counted(Number(status, "/repairs/done"), "chunk"),
+                                     Grouped(Number(status, "/repairs/queued")),
+                                     Grouped(Number(status, "/repairs/failed")))) +
+         line("losses", Counted(Number(status, "/losses"), "object")) +
+         line("clients", Grouped(Number(status, "/clients"))) +
+         line("memory", fmt::format("{} resident; {} of {} for requests in flight",
+                                    FormatByteSize(Number(status, "/memory_rss_bytes")),
+                                    FormatByteSize(Number(status, "/memory/budget_used_bytes")),
+                                    FormatByteSize(Number(status, "/memory/budget_limit_bytes"))));
+}
+
+bool IsDegraded(const json::value& status) {
+  return !Truth(status, "/ready") ||
+         Number(status, "/nodes/active") < Number(status, "/nodes/total");
+}
+
+std::string NodesText(const json::value& nodes) {
+  if (!nodes.is_array()) return "no nodes\n";
+  std::vector<std::vector<std::string>> rows = {
+      {"NODE", "STATE", "PID", "ADDRESS", "INSTANCE", "CHUNKS", "USED", "LIMIT"}};
+  std::uint64_t used = 0;
+  std::uint64_t limit = 0;
+  std::size_t active = 0;
+  for (const json::value& node : nodes.get_array()) {
+    const std::uint64_t pid = Number(node, "/pid");
+    rows.push_back({fmt::to_string(Number(node, "/id")), Text(node, "/state"),
+                    pid == 0 ? "-" : fmt::to_string(pid), Text(node, "/address"),
+                    Text(node, "/instance"), Grouped(Number(node, "/chunks")),
+                    FormatByteSize(Number(node, "/bytes_used")),
+                    FormatByteSize(Number(node, "/bytes_limit"))});
+    used += Number(node, "/bytes_used");
+    limit += Number(node, "/bytes_limit");
+    if (Text(node, "/state") == "active") ++active;
+  }
+  return Table(rows, {0, 2, 5, 6, 7}) + fmt::format("{} of {} active; {}\n", active,
+                                                    Counted(rows.size() - 1, "node"),
+                                                    Bar(used, limit));
+}
+
+bool AllNodesActive(const json::value& nodes) {
+  const json::array* rows = nodes.if_array();
+  return rows != nullptr && !rows->empty() &&
+         std::all_of(rows->begin(), rows->end(),
+                     [](const json::value& node) { return Text(node, "/state") == "active"; });
+}
+
+std::string ObjectText(const json::value& object, WallMillis now) {
+  std::vector<std::vector<std::string>> rows = {{"CHUNK", "KIND", "NODE", "STATE", "BYTES"}};
+  const json::value* chunks = Find(object, "/chunks");
+  const json::array* list = chunks == nullptr ? nullptr : chunks->if_array();
+  for (const json::value& chunk : list == nullptr ? json::array() : *list) {
+    const bool alive = Truth(chunk, "/alive");
+    rows.push_back({fmt::to_string(Number(chunk, "/index")), Text(chunk, "/kind"),
+                    alive ? fmt::to_string(Number(chunk, "/node")) : "-", alive ? "alive" : "lost",
+                    Grouped(Number(chunk, "/bytes"))});
+  }
+  return fmt::format("{}: {}, code {}, version {}, {}\n{} of {} alive, any {} give it back\n",
+                     ShownKey(object), FormatByteSize(Number(object, "/bytes")),
+                     Text(object, "/code"), Text(object, "/version"), Expiry(object, now),
+                     Number(object, "/surviving"), Counted(rows.size() - 1, "chunk"),
+                     Number(object, "/needed")) +
+         Table(rows, {0, 2, 4});
+}
+
+}  // namespace infinicache::app

@@ -1,0 +1,26 @@
+// The admin interface's JSON (admin/json.h) as text for people.
+//
+// Lenient: a field that is missing or of another type counts as 0 or is left out, so that a newer
+// or an older server can be asked. Thread-safety: pure.
+#pragma once
+
+#include <boost/json/fwd.hpp>
+#include <string>
+
+#include "base/clock.h"
+
+namespace infinicache::app {
+
+// Of /api/v1/status.
+std::string StatusText(const boost::json::value& status);
+// True unless the server says that all of its nodes are active.
+bool IsDegraded(const boost::json::value& status);
+
+// Of /api/v1/nodes: a table, and a line that sums it up.
+std::string NodesText(const boost::json::value& nodes);
+bool AllNodesActive(const boost::json::value& nodes);
+
+// Of /api/v1/objects/{key}, at the time `now`.
+std::string ObjectText(const boost::json::value& object, WallMillis now);
+
+}  // namespace infinicache::app

@@ -1,0 +1,422 @@
+// These tests start real processes: infinicache-node, from INFINICACHE_BIN_DIR or from bin/ beside
+// this program, and shell scripts that play nodes which do not do as they should.
+#include "platform/local/local_platform.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "net/frame_reader.h"
+#include "net/handshake.h"
+#include "net/testing.h"
+
+namespace infinicache::platform {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr std::string_view kSecret = "the pool's secret";
+constexpr std::string_view kReadyLine = R"({"port":40001,"instance":"00ab","pid":7})";
+
+std::filesystem::path ProgramFolder() {
+  if (const char* folder = std::getenv("INFINICACHE_BIN_DIR"); folder != nullptr) return folder;
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "bin";
+}
+
+std::string NodeProgram() {
+  const std::filesystem::path program = ProgramFolder() / "infinicache-node";
+  CHECK(access(program.c_str(), X_OK) == 0,
+        "{} is not there: build the target infinicache-node, or set INFINICACHE_BIN_DIR",
+        program.string());
+  return program.string();
+}
+
+LocalOptions Options(std::string program) {
+  LocalOptions options;
+  options.node_program = std::move(program);
+  options.node_memory_bytes = 4 * kMiB;
+  options.secret = kSecret;
+  options.log_level = "off";
+  return options;
+}
+
+// Waits until process `pid`, a child or not, has ended.
+bool EndsSoon(pid_t pid) {
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (pidfd < 0) return errno == ESRCH;
+  pollfd ended{pidfd, POLLIN, 0};
+  const int count = poll(&ended, 1, static_cast<int>(milliseconds(net::kTestPatience).count()));
+  close(pidfd);
+  return count == 1;
+}
+
+bool Exists(pid_t pid) {
+  return kill(pid, 0) == 0;
+}
+
+class RecordingObserver final : public Observer {
+ public:
+  void OnInstanceReady(const Instance& instance) override { ready.push_back(instance); }
+  void OnInstanceEnded(const Instance& instance, const std::string& reason) override {
+    ended.emplace_back(instance, reason);
+  }
+  void OnInvokeFailed(NodeId node, const Error& error) override {
+    failed.emplace_back(node, error);
+  }
+
+  std::vector<Instance> ready;
+  std::vector<std::pair<Instance, std::string>> ended;
+  std::vector<std::pair<NodeId, Error>> failed;
+};
+
+class LocalPlatformTest : public testing::Test {
+ protected:
+  ~LocalPlatformTest() override {
+    if (platform_) platform_->Stop(seconds(5));
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
+
+  void Make(const LocalOptions& options) {
+    platform_.emplace(loop_, options);
+    platform_->set_observer(&observer_);
+  }
+
+  // An executable script with these lines.
+  std::string Script(const std::string& lines) {
+    if (folder_.empty()) {
+      std::string folder = testing::TempDir() + "nodes-XXXXXX";
+      CHECK(mkdtemp(folder.data()) != nullptr);
+      folder_ = folder;
+    }
+    const std::string path = folder_ / ("node-" + std::to_string(scripts_++));
+    std::ofstream(path) << "#!/bin/sh\n" << lines << "\n";
+    CHECK(chmod(path.c_str(), 0700) == 0);
+    return path;
+  }
+
+  Instance StartOne(NodeId node = NodeId(3)) {
+    const std::size_t before = observer_.ready.size();
+    platform_->Invoke(node);
+    net::RunUntil(loop_,
+                  [&] { return observer_.ready.size() > before || !observer_.failed.empty(); });
+    CHECK(observer_.failed.empty(), "{}", observer_.failed.front().second.message);
+    return observer_.ready.back();
+  }
+
+  // The error of the first invocation of a node whose program this is.
+  Error FailureOf(const LocalOptions& options) {
+    Make(options);
+    platform_->Invoke(NodeId(3));
+    EXPECT_TRUE(observer_.failed.empty()) << "the observer was called inside Invoke";
+    net::RunUntil(loop_, [&] { return !observer_.failed.empty() || !observer_.ready.empty(); });
+    EXPECT_TRUE(observer_.ready.empty());
+    EXPECT_EQ(observer_.failed.size(), 1U);
+    EXPECT_EQ(observer_.failed.front().first, NodeId(3));
+    return std::exchange(observer_.failed, {}).front().second;
+  }
+
+  std::filesystem::path folder_;
+  int scripts_ = 0;
+  net::EventLoop loop_{"control"};
+  RecordingObserver observer_;
+  std::optional<LocalPlatform> platform_;
+};
+
+TEST_F(LocalPlatformTest, StatesItsTraits) {
+  Make(Options(NodeProgram()));
+  EXPECT_TRUE(platform_->traits().inbound);
+  EXPECT_TRUE(platform_->traits().same_host);
+  EXPECT_FALSE(platform_->traits().freezes);
+  EXPECT_EQ(platform_->traits().node_memory_bytes, 4 * kMiB);
+}
+
+TEST_F(LocalPlatformTest, StartsANodeThatServesLinks) {
+  Make(Options(NodeProgram()));
+  const Instance instance = StartOne();
+  EXPECT_EQ(instance.node, NodeId(3));
+  EXPECT_NE(instance.id, InstanceId());
+  EXPECT_EQ(instance.address.host, "127.0.0.1");
+  EXPECT_TRUE(Exists(instance.pid));
+  EXPECT_EQ(getpgid(instance.pid), instance.pid) << "Ctrl-C must not reach the nodes";
+
+  auto socket =
+      RunTask(loop_, net::Socket::Connect(loop_, instance.address, {}, net::TestDeadline()));
+  ASSERT_TRUE(socket) << socket.error().message;
+  net::FrameReader reader(*socket, wire::kFrameHeaderBytes);
+  const auto status =
+      RunTask(loop_, net::HandshakeAsDialer(*socket, reader, kSecret, net::TestDeadline()));
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(status->node, NodeId(3));
+  EXPECT_EQ(status->instance, instance.id);
+  EXPECT_EQ(status->bytes_limit, 4 * kMiB);
+}
+
+TEST_F(LocalPlatformTest, RunsManyNodesAndStopEndsThemAll) {
+  Make(Options(NodeProgram()));
+  constexpr std::uint32_t kNodes = 6;
+  for (std::uint32_t i = 0; i < kNodes; ++i) platform_->Invoke(NodeId(i));
+  net::RunUntil(loop_, [&] { return observer_.ready.size() == kNodes; });
+  std::set<std::uint16_t> ports;
+  std::set<InstanceId> ids;
+  for (const Instance& instance : observer_.ready) {
+    ports.insert(instance.address.port);
+    ids.insert(instance.id);
+  }
+  EXPECT_EQ(ports.size(), kNodes);
+  EXPECT_EQ(ids.size(), kNodes);
+  // A process that is stopped ends too.
+  ASSERT_EQ(kill(observer_.ready.front().pid, SIGSTOP), 0);
+
+  platform_->Stop(net::kTestPatience);
+  for (const Instance& instance : observer_.ready) EXPECT_FALSE(Exists(instance.pid));
+  net::RunReady(loop_);
+  EXPECT_TRUE(observer_.ended.empty()) << "no event follows Stop";
+  EXPECT_TRUE(observer_.failed.empty());
+}
+
+TEST_F(LocalPlatformTest, StopEndsByForceWhatDoesNotEndInOrder) {
+  Make(Options(Script("trap '' TERM\necho '" + std::string(kReadyLine) + "'\nread line")));
+  platform_->Invoke(NodeId(0));
+  net::RunUntil(loop_, [&] { return !observer_.ready.empty(); });
+  platform_->Stop(milliseconds(20));
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+  EXPECT_EQ(errno, ECHILD) << "a child is left";
+}
+
+TEST_F(LocalPlatformTest, AKilledNodeIsReportedAndCanBeInvokedAgain) {
+  Make(Options(NodeProgram()));
+  const Instance first = StartOne();
+  ASSERT_EQ(kill(first.pid, SIGKILL), 0);
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  ASSERT_EQ(observer_.ended.size(), 1U);
+  EXPECT_EQ(observer_.ended[0].first.node, NodeId(3));
+  EXPECT_EQ(observer_.ended[0].first.id, first.id);
+  EXPECT_EQ(observer_.ended[0].first.address, first.address);
+  EXPECT_EQ(observer_.ended[0].second, "killed by signal 9");
+  EXPECT_FALSE(Exists(first.pid)) << "not reaped";
+
+  const Instance second = StartOne();
+  EXPECT_NE(second.id, first.id);
+  EXPECT_NE(second.pid, first.pid);
+}
+
+TEST_F(LocalPlatformTest, ANodeThatEndsInOrderIsReported) {
+  Make(Options(NodeProgram()));
+  const Instance instance = StartOne();
+  ASSERT_EQ(kill(instance.pid, SIGTERM), 0);
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  EXPECT_EQ(observer_.ended[0].second, "exited with status 0");
+}
+
+TEST_F(LocalPlatformTest, ReadsAReadyLineThatComesInPieces) {
+  const std::string line(kReadyLine);
+  Make(Options(Script("printf '%s' '" + line.substr(0, 9) + "'\nsleep 0.02\nprintf '%s\\n' '" +
+                      line.substr(9) + "'\necho more\nread line")));
+  platform_->Invoke(NodeId(3));
+  net::RunUntil(loop_, [&] { return !observer_.ready.empty(); });
+  EXPECT_EQ(observer_.ready[0].node, NodeId(3));
+  EXPECT_EQ(observer_.ready[0].id, InstanceId(0xAB));
+  EXPECT_EQ(observer_.ready[0].address, (net::HostPort{"127.0.0.1", 40001}));
+  EXPECT_EQ(observer_.ready[0].pid, 7);
+}
+
+// --- Invocations that fail ----------------------------------------------------------------------
+
+TEST_F(LocalPlatformTest, AProgramThatIsNotThereOrNoProgramIsNamed) {
+  const Error missing = FailureOf(Options("/nonexistent/infinicache-node"));
+  EXPECT_THAT(missing.message, AllOf(HasSubstr("cannot start /nonexistent/infinicache-node"),
+                                     HasSubstr("No such file or directory")));
+  const std::string script = Script("exit 0");
+  ASSERT_EQ(chmod(script.c_str(), 0600), 0);
+  EXPECT_THAT(FailureOf(Options(script)).message, HasSubstr("Permission denied"));
+}
+
+TEST_F(LocalPlatformTest, AProgramThatEndsAtOnceIsToldWithItsStatus) {
+  const Error exited = FailureOf(Options(Script("exit 3")));
+  EXPECT_EQ(exited.code, ErrorCode::kUnavailable);
+  EXPECT_THAT(exited.message, StartsWith("node 3 exited with status 3 before it was ready"));
+  const Error killed = FailureOf(Options(Script("kill -9 $$")));
+  EXPECT_THAT(killed.message, StartsWith("node 3 killed by signal 9 before it was ready"));
+}
+
+TEST_F(LocalPlatformTest, ANodeWithoutSecretDoesNotStart) {
+  LocalOptions options = Options(NodeProgram());
+  options.secret.clear();
+  EXPECT_THAT(FailureOf(options).message, HasSubstr("exited with status 2"));
+}
+
+TEST_F(LocalPlatformTest, AProgramThatSaysSomethingElseIsQuotedAndEnded) {
+  for (const std::string& line :
+       {std::string("hello"), std::string("{}"), std::string("[1]"), std::string("{\"port\":1}"),
+        std::string(R"({"port":0,"instance":"1","pid":7})"),
+        std::string(R"({"port":65536,"instance":"1","pid":7})"),
+        std::string(R"({"port":"1","instance":"1","pid":7})"),
+        std::string(R"({"port":1,"instance":"0","pid":7})"),
+        std::string(R"({"port":1,"instance":"xyz","pid":7})"),
+        std::string(R"({"port":1,"instance":1,"pid":7})"),
+        std::string(R"({"port":1,"instance":"1"})")}) {
+    const Error error = FailureOf(Options(Script("echo '" + line + "'\nexec sleep 1000")));
+    EXPECT_EQ(error.code, ErrorCode::kProtocol) << line;
+    EXPECT_EQ(error.message, "node 3 said '" + line + "' instead of its port");
+  }
+}
+
+TEST_F(LocalPlatformTest, AProgramThatTalksWithoutEndIsEnded) {
+  const Error error = FailureOf(Options(Script("exec tr '\\0' x < /dev/zero")));
+  EXPECT_EQ(error.code, ErrorCode::kProtocol);
+  EXPECT_THAT(error.message, StartsWith("node 3 said 'xxxx"));
+  EXPECT_LT(error.message.size(), 300U);
+}
+
+TEST_F(LocalPlatformTest, AProgramThatSaysNothingIsEndedAtTheStartTimeout) {
+  LocalOptions options = Options(Script("exec sleep 1000"));
+  options.start_timeout = milliseconds(30);
+  const Error error = FailureOf(options);
+  EXPECT_EQ(error.code, ErrorCode::kDeadlineExceeded);
+  EXPECT_EQ(error.message, "node 3 did not tell its port within 30 ms");
+}
+
+TEST_F(LocalPlatformTest, AFailureThatIsNotToldYetIsNotToldAfterStop) {
+  Make(Options("/nonexistent/infinicache-node"));
+  platform_->Invoke(NodeId(0));
+  platform_->Stop(seconds(0));
+  net::RunReady(loop_);
+  EXPECT_TRUE(observer_.failed.empty());
+}
+
+// --- Nodes and their server ---------------------------------------------------------------------
+
+// A server in a process of its own, with one node.
+class Server {
+ public:
+  enum class Then : std::uint8_t { kWait, kCloseDescriptors };
+
+  explicit Server(Then then) {
+    std::array<int, 2> ends{};
+    CHECK(pipe(ends.data()) == 0);
+    pid_ = fork();
+    CHECK(pid_ >= 0);
+    if (pid_ == 0) Serve(ends[1], then);
+    close(ends[1]);
+    CHECK(read(ends[0], &node_pid_, sizeof(node_pid_)) == sizeof(node_pid_),
+          "the server ended before its node was ready");
+    close(ends[0]);
+  }
+  ~Server() { Kill(); }
+
+  void Kill() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(std::exchange(pid_, -1), nullptr, 0);
+  }
+  pid_t node_pid() const { return node_pid_; }
+
+ private:
+  [[noreturn]] static void Serve(int report, Then then) {
+    net::EventLoop loop("control");
+    RecordingObserver observer;
+    LocalPlatform platform(loop, Options(NodeProgram()));
+    platform.set_observer(&observer);
+    platform.Invoke(NodeId(0));
+    net::RunUntil(loop, [&] { return !observer.ready.empty(); });
+    const pid_t pid = observer.ready.front().pid;
+    CHECK(write(report, &pid, sizeof(pid)) == sizeof(pid));
+    if (then == Then::kCloseDescriptors) {
+      for (int fd = 3; fd < 1024; ++fd) close(fd);
+    }
+    for (;;) pause();
+  }
+
+  pid_t pid_ = -1;
+  pid_t node_pid_ = -1;
+};
+
+TEST(LocalPlatformProcess, ANodeEndsWithItsServer) {
+  Server server(Server::Then::kWait);
+  ASSERT_TRUE(Exists(server.node_pid()));
+  server.Kill();
+  EXPECT_TRUE(EndsSoon(server.node_pid()));
+}
+
+TEST(LocalPlatformProcess, AStoppedNodeEndsWithItsServerToo) {
+  Server server(Server::Then::kWait);
+  ASSERT_EQ(kill(server.node_pid(), SIGSTOP), 0);
+  server.Kill();
+  EXPECT_TRUE(EndsSoon(server.node_pid()));
+}
+
+TEST(LocalPlatformProcess, ANodeEndsWhenItsServerClosesThePipe) {
+  const Server server(Server::Then::kCloseDescriptors);
+  EXPECT_TRUE(EndsSoon(server.node_pid()));
+}
+
+TEST_F(LocalPlatformTest, DestroyingThePlatformEndsItsNodes) {
+  Make(Options(NodeProgram()));
+  const Instance instance = StartOne();
+  platform_.reset();
+  EXPECT_FALSE(Exists(instance.pid));
+}
+
+using LocalPlatformDeathTest = LocalPlatformTest;
+
+TEST_F(LocalPlatformDeathTest, ASecondInvocationOfANodeIsABug) {
+  Make(Options(Script("exec sleep 1000")));
+  platform_->Invoke(NodeId(3));
+  EXPECT_DEATH(platform_->Invoke(NodeId(3)), "node 3 has an instance");
+}
+
+// --- FindNodeProgram ----------------------------------------------------------------------------
+
+// Sets PATH while it lives.
+class PathForTest {
+ public:
+  explicit PathForTest(const std::string& path) : before_(std::getenv("PATH")) {
+    setenv("PATH", path.c_str(), 1);
+  }
+  ~PathForTest() { setenv("PATH", before_.c_str(), 1); }
+
+ private:
+  std::string before_;
+};
+
+TEST(FindNodeProgram, LooksInEveryFolderOfPath) {
+  const PathForTest path("/nonexistent::" + ProgramFolder().string());
+  EXPECT_EQ(FindNodeProgram(), NodeProgram());
+}
+
+TEST(FindNodeProgram, NamesTheRemedyWhenThereIsNone) {
+  for (const std::string_view path : {"", "/nonexistent", ":::"}) {
+    const PathForTest nowhere{std::string(path)};
+    const auto program = FindNodeProgram();
+    ASSERT_FALSE(program);
+    EXPECT_EQ(program.error().code, ErrorCode::kNotFound);
+    EXPECT_THAT(program.error().message, HasSubstr("install both programs"));
+  }
+}
+
+}  // namespace
+}  // namespace infinicache::platform

@@ -1,0 +1,290 @@
+#include "pool/pool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "net/testing.h"
+#include "node/node_server.h"
+#include "pool/link_for_test.h"
+
+namespace infinicache::pool {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+constexpr std::uint64_t kNodeBytes = 8 * kMiB;
+
+// Its instances are servers on the control loop; a test ends them, or lets invocations fail.
+class FakePlatform final : public platform::Platform {
+ public:
+  explicit FakePlatform(net::EventLoop& control) : control_(control) {
+    traits_.node_memory_bytes = kNodeBytes;
+  }
+
+  const platform::Traits& traits() const override { return traits_; }
+  void set_observer(platform::Observer* observer) override { observer_ = observer; }
+  void Invoke(NodeId node) override {
+    invoked.emplace_back(node, net::EventLoop::Now());
+    if (failing > 0) {
+      --failing;
+      control_.Post([this, node] {
+        observer_->OnInvokeFailed(node, {ErrorCode::kUnavailable, "no instance today"});
+      });
+      return;
+    }
+    node::NodeOptions options;
+    options.memory_bytes = kNodeBytes;
+    options.node = node;
+    options.secret = kSecretForTest;
+    auto server = std::make_unique<node::NodeServer>(control_, options);
+    const Status started = server->Start();
+    CHECK(started, "{}", started.error().message);
+    const platform::Instance instance{node, server->instance(), server->address(),
+                                      static_cast<int>(100 + node.value())};
+    servers_[node] = std::move(server);
+    instances[node] = instance;
+    control_.Post([this, instance] { observer_->OnInstanceReady(instance); });
+  }
+  void Stop(Duration grace) override {
+    stopped_with = grace;
+    for (const auto& [node, server] : servers_) server->Stop();
+  }
+
+  // The instance of `node` ends, as by a kill.
+  void End(NodeId node) {
+    servers_[node]->Stop();
+    retired_.push_back(std::move(servers_[node]));
+    servers_.erase(node);
+    observer_->OnInstanceEnded(instances[node], "killed by a test");
+  }
+
+  std::vector<std::pair<NodeId, TimePoint>> invoked;
+  int failing = 0;  // invocations that fail from now on
+  std::map<NodeId, platform::Instance> instances;
+  std::optional<Duration> stopped_with;
+
+ private:
+  net::EventLoop& control_;
+  platform::Traits traits_;
+  platform::Observer* observer_ = nullptr;
+  std::map<NodeId, std::unique_ptr<node::NodeServer>> servers_;
+  std::vector<std::unique_ptr<node::NodeServer>> retired_;  // their connections end later
+};
+
+class PoolTest : public testing::Test {
+ protected:
+  ~PoolTest() override {
+    if (!platform_.stopped_with) pool_.Stop(Duration(0));
+    net::RunToEnd(loop_);
+  }
+
+  static PoolOptions Options() {
+    PoolOptions options;
+    options.nodes = 3;
+    options.secret = kSecretForTest;
+    options.seed = 9;
+    return options;
+  }
+
+  void Start() {
+    pool_.set_on_instance_lost(
+        [this](NodeId node, Epoch epoch) { lost_.emplace_back(node, epoch); });
+    pool_.Start();
+  }
+  void StartAndConnect() {
+    Start();
+    AwaitConnected(pool_.size());
+  }
+  void AwaitConnected(std::size_t links) {
+    net::RunUntil(loop_, [&] { return links_.connected() == links; });
+  }
+  std::size_t InvocationsOf(NodeId node) const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        platform_.invoked, [&](const auto& invocation) { return invocation.first == node; }));
+  }
+
+  net::EventLoop loop_{"test"};
+  FakePlatform platform_{loop_};
+  Pool pool_{loop_, platform_, Options()};
+  LoopLinks& links_ = pool_.AddLoop(loop_);
+  std::vector<std::pair<NodeId, Epoch>> lost_;
+};
+
+TEST_F(PoolTest, StartsAnInstanceOfEveryNodeAndLinksToIt) {
+  EXPECT_EQ(pool_.size(), 3U);
+  EXPECT_EQ(pool_.active(), 0U);
+  EXPECT_EQ(pool_.View()[0].state, NodeState::kDown);
+  Start();
+  EXPECT_EQ(pool_.View()[0].state, NodeState::kStarting);
+  AwaitConnected(3);
+  EXPECT_EQ(pool_.active(), 3U);
+  EXPECT_EQ(Read(pool_.stats().instances_started), 3U);
+  EXPECT_THAT(lost_, IsEmpty());
+  const std::vector<NodeView> rows = pool_.View();
+  ASSERT_EQ(rows.size(), 3U);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    const platform::Instance& instance = platform_.instances[NodeId(i)];
+    EXPECT_EQ(rows[i].id, NodeId(i));
+    EXPECT_EQ(rows[i].state, NodeState::kActive);
+    EXPECT_EQ(rows[i].instance, instance.id);
+    EXPECT_EQ(rows[i].pid, static_cast<int>(100 + i));
+    EXPECT_EQ(rows[i].address, instance.address.ToString());
+    EXPECT_EQ(rows[i].bytes_limit, kNodeBytes);
+    EXPECT_EQ(rows[i].bytes_used, 0U);
+    EXPECT_EQ(links_.at(NodeId(i)).node(), NodeId(i));
+    EXPECT_EQ(links_.at(NodeId(i)).epoch(), Epoch(1));
+    EXPECT_TRUE(pool_.shared(NodeId(i)).Holds(Epoch(1)));
+  }
+}
+
+TEST_F(PoolTest, EachInstanceOfANodeHasAnEpochOfItsOwn) {
+  StartAndConnect();
+  const NodeId node(1);
+  for (std::uint32_t epoch = 1; epoch <= 3; ++epoch) {
+    ASSERT_EQ(links_.at(node).epoch(), Epoch(epoch));
+    pool_.shared()[node.value()].bytes_used = 1000;
+    lost_.clear();
+    platform_.End(node);
+
+    EXPECT_THAT(lost_, ElementsAre(Pair(node, Epoch(epoch)))) << "told at once, and once";
+    EXPECT_FALSE(pool_.shared(node).Holds(Epoch(epoch)));
+    EXPECT_EQ(pool_.active(), 2U);
+    const NodeView down = pool_.View()[1];
+    EXPECT_EQ(down.state, NodeState::kDown);
+    EXPECT_EQ(down.instance, InstanceId());
+    EXPECT_EQ(down.pid, 0);
+    EXPECT_EQ(down.address, "");
+    EXPECT_EQ(down.bytes_used, 0U);
+    AwaitConnected(2);
+
+    AwaitConnected(3);
+    EXPECT_TRUE(pool_.shared(node).Holds(Epoch(epoch + 1)));
+    EXPECT_EQ(pool_.View()[1].state, NodeState::kActive);
+  }
+  EXPECT_EQ(Read(pool_.stats().instances_started), 6U);
+  EXPECT_EQ(Read(pool_.stats().instances_ended), 3U);
+  EXPECT_EQ(links_.at(NodeId(0)).epoch(), Epoch(1)) << "the other nodes go on";
+}
+
+TEST_F(PoolTest, FailedInvocationsAreRepeatedAfterEverLongerWaits) {
+  platform_.failing = 3;
+  Start();  // the first invocation of each node fails
+  net::RunUntil(loop_, [&] { return Read(pool_.stats().invocations_failed) == 3; });
+  EXPECT_EQ(platform_.invoked.size(), 3U) << "not again at once";
+  EXPECT_EQ(pool_.View()[0].state, NodeState::kDown);
+  EXPECT_THAT(lost_, IsEmpty()) << "there was no instance to lose";
+  AwaitConnected(3);
+  EXPECT_EQ(pool_.shared(NodeId(0)).epoch, 1U);
+  for (std::uint32_t i = 0; i < 3; ++i) EXPECT_EQ(InvocationsOf(NodeId(i)), 2U);
+
+  // Waits of 50, 100, 200 and 400 ms, of which up to a half is jitter; the first was used up above.
+  const NodeId node(2);
+  platform_.failing = 2;
+  platform_.invoked.clear();
+  const TimePoint ended = net::EventLoop::Now();
+  platform_.End(node);
+  AwaitConnected(2);
+  AwaitConnected(3);
+  ASSERT_EQ(platform_.invoked.size(), 3U);
+  EXPECT_GE(platform_.invoked[0].second - ended, milliseconds(50));
+  EXPECT_GE(platform_.invoked[1].second - platform_.invoked[0].second, milliseconds(100));
+  EXPECT_GE(platform_.invoked[2].second - platform_.invoked[1].second, milliseconds(200));
+}
+
+TEST_F(PoolTest, StopEndsLinksAndInstancesAndInvokesNothingMore) {
+  StartAndConnect();
+  SinkForTest sink;
+  links_.at(NodeId(0)).Register(&sink);
+  platform_.End(NodeId(2));  // its next invocation is due soon
+  const std::size_t invocations = platform_.invoked.size();
+  pool_.Stop(milliseconds(1234));
+  EXPECT_EQ(platform_.stopped_with, milliseconds(1234));
+  net::RunToEnd(loop_);
+  EXPECT_EQ(links_.connected(), 0U);
+  EXPECT_EQ(sink.lost.size(), 1U);
+  net::RunTask(loop_, loop_.Sleep(milliseconds(60)));
+  EXPECT_EQ(platform_.invoked.size(), invocations);
+}
+
+TEST_F(PoolTest, StopBeforeAnInstanceIsReadyInvokesNothingMore) {
+  platform_.failing = 3;
+  Start();
+  pool_.Stop(Duration(0));
+  net::RunToEnd(loop_);
+  net::RunTask(loop_, loop_.Sleep(milliseconds(60)));
+  EXPECT_EQ(platform_.invoked.size(), 3U);
+}
+
+// What `question` answers on `loop`, which another thread runs. Runs `control` meanwhile.
+template <typename Question>
+auto AskOn(net::EventLoop& loop, net::EventLoop& control, const Question& question) {
+  std::optional<decltype(question())> answer;
+  loop.Post([&] { control.Post([&answer, value = question()] { answer = value; }); });
+  net::RunUntil(control, [&] { return answer.has_value(); });
+  return *answer;
+}
+
+// Also what a thread sanitizer watches: every loop has its links, any thread may look.
+TEST(PoolThreads, EveryLoopHasItsLinksAndAnyThreadMayLook) {
+  net::EventLoop control("control");
+  net::EventLoop data("data");
+  FakePlatform platform(control);
+  PoolOptions options;
+  options.nodes = 2;
+  options.secret = kSecretForTest;
+  Pool pool(control, platform, options);
+  LoopLinks& here = pool.AddLoop(control);
+  LoopLinks& there = pool.AddLoop(data);
+  data.Start();
+  std::atomic<bool> looking = true;
+  std::thread onlooker([&] {
+    while (looking) {
+      for (const NodeView& row : pool.View()) EXPECT_LE(row.bytes_used, kNodeBytes);
+      EXPECT_LE(pool.active(), 2U);
+    }
+  });
+
+  const auto await_both = [&](Epoch epoch) {
+    const auto connected = [&](LoopLinks& links) {
+      return std::ranges::count_if(links.all(),
+                                   [&](const auto& link) { return link->epoch() == epoch; });
+    };
+    const TimePoint deadline = net::TestDeadline();
+    // Asking runs the control loop.
+    while (AskOn(data, control, [&] { return connected(there); }) + connected(here) < 4)
+      ASSERT_LT(net::EventLoop::Now(), deadline);
+  };
+  pool.Start();
+  await_both(Epoch(1));
+  for (std::uint32_t i = 0; i < 2; ++i) platform.End(NodeId(i));
+  await_both(Epoch(2));
+
+  pool.Stop(Duration(0));
+  net::RunToEnd(control);
+  while (AskOn(data, control, [&] { return data.active_tasks(); }) > 0) {
+  }
+  looking = false;
+  onlooker.join();
+  data.Stop();
+  data.Join();
+}
+
+}  // namespace
+}  // namespace infinicache::pool

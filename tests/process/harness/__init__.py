@@ -1,0 +1,1 @@
+"""What the tests of real processes share: the server under test, clients, values, settings."""
