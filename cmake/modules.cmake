@@ -1,9 +1,9 @@
-# infinicache_module(NAME DEPS lib...) makes library `NAME` from src/NAME/**/*.cc, and from the files beside them:
+# infinicache_module(NAME DEPS lib... [TEST_DEPS lib...]) makes library `NAME` from src/NAME/**/*.cc, and from the files beside them:
 #   foo_test.cc   -> one test program per module, NAME_test, run by ctest (label "unit")
 #   foo_bench.cc  -> one benchmark program per module, NAME_bench
 #   foo_fuzz.cc   -> one libFuzzer program per file, in the fuzz build only
 function(infinicache_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|_main)\\.cc$")
@@ -26,9 +26,11 @@ function(infinicache_module name)
 
   if(tests AND NOT INFINICACHE_SANITIZE STREQUAL "fuzz")
     add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE ${name} infinicache_flags GTest::gmock GTest::gtest_main rapidcheck)
+    target_link_libraries(${name}_test PRIVATE ${name} ${ARG_TEST_DEPS} infinicache_flags GTest::gmock GTest::gtest_main rapidcheck)
     add_test(NAME ${name}_test COMMAND ${name}_test)
-    set_tests_properties(${name}_test PROPERTIES LABELS unit TIMEOUT 300)
+    set_tests_properties(${name}_test PROPERTIES LABELS unit TIMEOUT 300
+      # Property tests draw the same cases in every run.
+      ENVIRONMENT RC_PARAMS=seed=1)
   endif()
   if(benches AND INFINICACHE_SANITIZE STREQUAL "")
     add_executable(${name}_bench ${benches})

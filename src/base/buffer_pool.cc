@@ -38,6 +38,10 @@ BufferPool::~BufferPool() {
   for (std::byte* extent : extents_) UnmapMemory(extent, kExtentBytes);
 }
 
+std::size_t BufferPool::SizeFor(std::size_t bytes) {
+  return ClassBytes(ClassOf(bytes));
+}
+
 Buffer BufferPool::Allocate(std::size_t bytes) {
   CHECK(bytes <= kBufferBytesMax, "{} bytes", bytes);
   const std::size_t size_class = ClassOf(bytes);

@@ -1,7 +1,7 @@
 // Reused, pre-faulted memory for the data path.
 //
 // Fresh memory costs more than the copy it is for (a first touch of 4 KiB takes 1.5–10 µs in a
-// virtual machine), so buffers are cut from 4 MiB extents that are backed by huge pages, faulted
+// virtual machine), so buffers are cut from 1 MiB extents that are backed by huge pages, faulted
 // once, and kept for reuse.
 //
 // Sizes are rounded up to a power of two between kBufferBytesMin and kBufferBytesMax. The pool
@@ -64,6 +64,9 @@ class BufferPool {
  public:
   static constexpr std::size_t kBufferBytesMin = 4 * kKiB;
   static constexpr std::size_t kBufferBytesMax = 8 * kMiB;
+
+  // Bytes of the buffer that Allocate(bytes) gives.
+  static std::size_t SizeFor(std::size_t bytes);
 
   BufferPool() = default;
   BufferPool(const BufferPool&) = delete;

@@ -33,6 +33,7 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
   const std::uint32_t bytes = layout.StripBytes(row->index(), index_);
   if (bytes == 0) {
     if (chunk_bytes_ == 0) SendEmpty();
+    if (!more) link_.Flush();  // earlier strips may have waited for this row
     return;
   }
   SendStrip(layout.ChunkOffset(row->index()), {row->strip(index_), bytes}, crc, row, more);
@@ -68,6 +69,11 @@ void ChunkUpload::Abandon(const Error& reason) {
   error_ = reason;
   TellNodeToDrop();
   Finish(State::kFailed);
+}
+
+bool ChunkUpload::HasMoved() {
+  const std::uint64_t sent = link_.bytes_sent();
+  return std::exchange(bytes_sent_seen_, sent) != sent;
 }
 
 // The node may have all of the chunk, part of it, or nothing yet. Both frames follow whatever of

@@ -37,6 +37,9 @@ class ChunkUpload final : public pool::FrameSink {
   // Gives the upload up: it counts as failed.
   void Abandon(const Error& reason);
 
+  // Whether the node has taken any byte on its link since the last call.
+  bool HasMoved();
+
   State state() const { return state_; }
   const Error& error() const { return error_; }
   NodeId node() const { return link_.node(); }
@@ -58,6 +61,7 @@ class ChunkUpload final : public pool::FrameSink {
   pool::Place place_;
   std::uint64_t request_;
   std::uint64_t chunk_bytes_;
+  std::uint64_t bytes_sent_seen_ = 0;
   State state_ = State::kWriting;
   Error error_;
   net::Notification& changed_;

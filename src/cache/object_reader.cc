@@ -59,6 +59,7 @@ ObjectReader::~ObjectReader() {
 net::Task<Result<ObjectReader::RowBytes>> ObjectReader::Next(TimePoint deadline,
                                                              std::uint64_t wanted) {
   CHECK(rows_left() > 0);
+  last_arrival_ = net::EventLoop::Now();  // what the client took is not the nodes' delay
   for (;;) {
     if (auto status = co_await ExtendWindow(deadline); !status)
       co_return tl::make_unexpected(status.error());
@@ -72,9 +73,11 @@ net::Task<Result<ObjectReader::RowBytes>> ObjectReader::Next(TimePoint deadline,
     if (now >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "the object's nodes did not answer in time");
     const Duration patience = chosen ? worker_.hedge_delay().Get() : kReconnectPoll;
-    if (co_await progress_.Wait(
-            std::min(deadline, std::max(last_arrival_, now - patience) + patience)))
-      continue;
+    waiting_ = true;
+    const bool progress = co_await progress_.Wait(
+        std::min(deadline, std::max(last_arrival_, now - patience) + patience));
+    waiting_ = false;
+    if (progress) continue;
     if (!chosen) {
       // Links may come back, or the nodes turn out to be gone.
       failed_ = 0;
@@ -257,7 +260,7 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   if (found == requests_[&link].end()) return;
   const std::size_t chunk = found->second.chunk;
   const TimePoint now = net::EventLoop::Now();
-  worker_.hedge_delay().Observe(now - last_arrival_);
+  if (waiting_) worker_.hedge_delay().Observe(now - last_arrival_);
   last_arrival_ = now;
   progress_.Notify();
 

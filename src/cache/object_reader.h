@@ -104,7 +104,8 @@ class ObjectReader final : public pool::FrameSink {
   // Requests by link and id (ids are unique per link only).
   std::unordered_map<pool::Link*, std::unordered_map<std::uint64_t, Request>> requests_;
   bool degraded_ = false;
-  TimePoint last_arrival_;
+  TimePoint last_arrival_;  // or when the wait began
+  bool waiting_ = false;
 };
 
 }  // namespace infinicache::cache

@@ -79,10 +79,10 @@ Status ObjectWriter::PlaceChunks() {
   const std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
   chunks_.resize(width);
   if (nodes.size() < required()) {
-    const std::size_t live = worker_.links().connected();
+    const std::size_t live = worker_.links().responsive();
     if (live < required()) {
       return Fail(ErrorCode::kUnavailable,
-                  fmt::format("{} of {} nodes live; a write needs {}", live,
+                  fmt::format("{} of {} nodes answer; a write needs {}", live,
                               worker_.links().all().size(), required()));
     }
     return Fail(ErrorCode::kOutOfMemory,
@@ -117,9 +117,11 @@ net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
       co_return tl::make_unexpected(status.error());
     const std::uint32_t unit = layout_.StripUnit(rows_sent_);
     const std::size_t cost = Row::Cost(layout_.code.width(), unit);
-    const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
-    if (auto status = co_await worker_.budget().Acquire(cost, deadline); !status) {
-      co_return tl::make_unexpected(status.error());
+    if (!worker_.budget().TryAcquire(cost)) {
+      FlushLinks();
+      const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+      if (auto status = co_await worker_.budget().Acquire(cost, deadline); !status)
+        co_return tl::make_unexpected(status.error());
     }
     row_ = std::make_shared<Row>(worker_, window_, rows_sent_, layout_.code.width(), unit);
     row_filled_ = 0;
@@ -127,22 +129,37 @@ net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
   co_return std::span(row_->strip(0) + row_filled_, layout_.RowBytes(rows_sent_) - row_filled_);
 }
 
-// Waits until fewer than kRowsInFlight rows are unsent.
-net::Task<Status> ObjectWriter::AwaitWindow() {
-  if (window_->rows < kRowsInFlight) co_return Status{};
+// Sends rows that wait for the next one: whoever waits for memory must not hold any back.
+void ObjectWriter::FlushLinks() {
   for (const auto& chunk : chunks_) {
     if (chunk != nullptr) chunk->link().Flush();
   }
-  const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+}
+
+// Waits until fewer than kRowsInFlight rows are unsent. As long as the nodes take bytes, however
+// slowly, it waits on: that is what holds back the client.
+net::Task<Status> ObjectWriter::AwaitWindow() {
+  if (window_->rows < kRowsInFlight) co_return Status{};
+  FlushLinks();
+  AnyMoved();
+  const Duration timeout = worker_.options().node_timeout;
+  TimePoint deadline = net::EventLoop::Now() + timeout;
   while (window_->rows >= kRowsInFlight) {
-    const TimePoint stall = std::min(deadline, net::EventLoop::Now() + kStallAfter);
-    if (co_await window_->changed.Wait(stall)) continue;
+    if (co_await window_->changed.Wait(net::EventLoop::Now() + std::min(kStallAfter, timeout)))
+      continue;
+    if (AbandonStalled(true)) deadline = net::EventLoop::Now() + timeout;
     if (net::EventLoop::Now() >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "nodes do not take the object's bytes");
-    AbandonStalled(true);
     if (auto status = CheckChunks(); !status) co_return status;
   }
   co_return Status{};
+}
+
+// Whether any node has taken bytes since the last call.
+bool ObjectWriter::AnyMoved() {
+  bool any = false;
+  for (const auto& chunk : chunks_) any |= chunk != nullptr && chunk->HasMoved();
+  return any;
 }
 
 Status ObjectWriter::Wrote(std::size_t count) {
@@ -165,8 +182,10 @@ void ObjectWriter::SendRow() {
     worker_.CodecFor(code).Encode(std::span(data).first(code.data),
                                   std::span(parity).first(code.parity), unit);
   }
-  // Rows go out in groups: each node is woken for several strips at a time. The last row never waits.
-  const bool more = rows_sent_ % kRowsPerSend != kRowsPerSend - 1 && rows_sent_ + 1 < layout_.rows();
+  // Rows go out in groups: each node is woken for several strips at a time. The last row never
+  // waits.
+  const bool more =
+      rows_sent_ % kRowsPerSend != kRowsPerSend - 1 && rows_sent_ + 1 < layout_.rows();
   std::vector<std::uint32_t> crcs(code.width());
   for (std::size_t i = 0; i < code.width(); ++i) {
     crcs[i] = coding::Crc32c({row_->strip(i), layout_.StripBytes(rows_sent_, i)});
@@ -195,18 +214,22 @@ void ObjectWriter::ReplaceFailed() {
   }
 }
 
-// Gives up on chunks that make no progress, if the object can do without them.
-void ObjectWriter::AbandonStalled(bool only_queued) {
+// Gives up on chunks whose nodes take nothing, if the object can do without them. Returns whether
+// any other node takes bytes.
+bool ObjectWriter::AbandonStalled(bool only_queued) {
   std::size_t spare = CountState(State::kWriting) + CountState(State::kStored) - required();
+  bool any_moved = false;
   for (const auto& chunk : chunks_) {
-    if (spare == 0) return;
     if (chunk == nullptr || chunk->state() != State::kWriting) continue;
-    if (only_queued && chunk->link().queued_bytes() == 0) continue;
+    const bool moved = chunk->HasMoved();
+    any_moved |= moved;
+    if (moved || spare == 0 || (only_queued && chunk->link().queued_bytes() == 0)) continue;
     chunk->link().Suspect();
     chunk->Abandon({ErrorCode::kDeadlineExceeded,
                     fmt::format("node {} makes no progress", chunk->node().value())});
     --spare;
   }
+  return any_moved;
 }
 
 net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
@@ -217,19 +240,20 @@ net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
     }
   }
   const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
-  TimePoint stall = net::EventLoop::Now() + kStallAfter;
+  AnyMoved();
+  TimePoint stall = net::EventLoop::Now() + kAnswerAfter;
   for (;;) {
     ReplaceFailed();
     if (auto status = CheckChunks(); !status) co_return tl::make_unexpected(status.error());
     if (CountState(State::kWriting) == 0) break;
     if (co_await changed_.Wait(std::min(deadline, stall))) {
-      stall = net::EventLoop::Now() + kStallAfter;
+      stall = net::EventLoop::Now() + kAnswerAfter;
       continue;
     }
     if (net::EventLoop::Now() >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "nodes did not store the object in time");
     if (CountState(State::kStored) >= required()) AbandonStalled(false);
-    stall = net::EventLoop::Now() + kStallAfter;
+    stall = net::EventLoop::Now() + kAnswerAfter;
   }
   finished_ = true;
   Add(worker_.stats().objects_written);

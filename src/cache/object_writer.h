@@ -41,6 +41,8 @@ class ObjectWriter {
  public:
   static constexpr std::size_t kRowsInFlight = 4;
   static constexpr Duration kStallAfter = std::chrono::seconds(1);
+  // A node that has all bytes may still be busy with them; on a loaded machine for a second.
+  static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
 
   ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes);
   ~ObjectWriter();
@@ -60,8 +62,10 @@ class ObjectWriter {
   Status CheckChunks() const;
   void SendRow();
   void ReplaceFailed();
+  void FlushLinks();
   net::Task<Status> AwaitWindow();
-  void AbandonStalled(bool only_queued);
+  bool AnyMoved();
+  bool AbandonStalled(bool only_queued);
   std::size_t CountState(ChunkUpload::State state) const;
   std::size_t required() const;
   bool RetainsRows() const { return layout_.rows() <= kRowsInFlight; }

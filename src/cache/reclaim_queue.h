@@ -3,7 +3,7 @@
 // What comes in within kGatherFor goes out together: under a stream of overwrites a message per
 // node and batch instead of one per node and object. A writer that finds no room calls Flush and
 // waits until pending() is 0. A chunk whose instance has ended is gone already; one whose link is
-// down, or breaks before the node has answered, is tried again. The queue holds 24 bytes per chunk
+// down, or breaks before the node has answered, is tried again. The queue holds 32 bytes per chunk
 // and never more than there are chunks.
 #pragma once
 

@@ -16,6 +16,9 @@ namespace {
 // Unsent bytes per link above which repair waits: it must not crowd out user traffic.
 constexpr std::size_t kQueuedBytesMax = 1 * kMiB;
 constexpr Duration kPoll = std::chrono::milliseconds(2);
+// How soon a repair under way notices that it is to stop; longer than any hedge delay, which starts
+// anew at each check.
+constexpr Duration kStopCheckEvery = std::chrono::milliseconds(1500);
 
 }  // namespace
 
@@ -35,6 +38,9 @@ net::Task<> Repairer::Run() {
     }
     if (co_await Repair(object)) {
       object->repair_pending = false;
+      // What was lost meanwhile was not queued, as the object was being repaired.
+      if (!worker_.IsWhole(*object) && worker_.shared().directory.IsCurrent(object))
+        queue.Add(object);
     } else {
       Add(worker_.stats().repairs_failed);
       queue.AddLater(object, net::EventLoop::Now());
@@ -73,6 +79,17 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
   co_return status.has_value() && count == missing.size();
 }
 
+net::Task<Result<ObjectReader::RowBytes>> Repairer::NextRow(ObjectReader& reader,
+                                                            TimePoint deadline,
+                                                            std::uint64_t wanted) {
+  for (;;) {
+    auto row =
+        co_await reader.Next(std::min(deadline, net::EventLoop::Now() + kStopCheckEvery), wanted);
+    if (row || row.error().code != ErrorCode::kDeadlineExceeded) co_return row;
+    if (stopping_ || net::EventLoop::Now() >= deadline) co_return row;
+  }
+}
+
 net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                                      std::span<const NodeId> nodes) {
   const coding::StripeLayout& layout = object->layout();
@@ -93,7 +110,7 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
   }
   ObjectReader reader(worker_, object, 0, layout.rows());
   while (reader.rows_left() > 0) {
-    const auto row = co_await reader.Next(deadline, wanted);
+    const auto row = co_await NextRow(reader, deadline, wanted);
     if (!row) co_return tl::make_unexpected(row.error());
     for (std::size_t i = 0; i < uploads.size(); ++i) {
       const std::uint32_t bytes = layout.StripBytes(row->row, chunks[i]);
@@ -101,7 +118,7 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
       Add(worker_.stats().repair_bytes, bytes);
       while (uploads[i]->state() == ChunkUpload::State::kWriting &&
              uploads[i]->link().queued_bytes() > kQueuedBytesMax) {
-        if (net::EventLoop::Now() > deadline)
+        if (stopping_ || net::EventLoop::Now() > deadline)
           co_return Fail(ErrorCode::kDeadlineExceeded, "the node takes no bytes");
         co_await worker_.loop().Sleep(kPoll);
       }
@@ -109,7 +126,8 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
   }
   for (const auto& upload : uploads) {
     while (upload->state() == ChunkUpload::State::kWriting) {
-      if (!co_await changed.Wait(deadline))
+      if (co_await changed.Wait(net::EventLoop::Now() + kStopCheckEvery)) continue;
+      if (stopping_ || net::EventLoop::Now() > deadline)
         co_return Fail(ErrorCode::kDeadlineExceeded, "the node did not store the chunk");
     }
     if (upload->state() == ChunkUpload::State::kFailed)

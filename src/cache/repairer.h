@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cache/object.h"
+#include "cache/object_reader.h"
 #include "cache/worker.h"
 #include "net/notification.h"
 
@@ -24,6 +25,8 @@ class Repairer {
  private:
   // Returns false if the object still lacks chunks and should be tried again.
   net::Task<bool> Repair(const ObjectRef& object);
+  net::Task<Result<ObjectReader::RowBytes>> NextRow(ObjectReader& reader, TimePoint deadline,
+                                                    std::uint64_t wanted);
   net::Task<Status> Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                              std::span<const NodeId> nodes);
 

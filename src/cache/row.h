@@ -23,8 +23,10 @@ struct RowWindow {
 
 class Row {
  public:
-  // Bytes of memory that a row takes from the budget.
-  static std::size_t Cost(std::size_t strips, std::uint32_t unit) { return strips * unit; }
+  // Bytes of memory that a row takes from the budget: those of its buffer.
+  static std::size_t Cost(std::size_t strips, std::uint32_t unit) {
+    return BufferPool::SizeFor(strips * unit);
+  }
 
   // REQUIRES: Cost(strips, unit) was acquired from the worker's budget; the row gives it back.
   Row(Worker& worker, std::shared_ptr<RowWindow> window, std::uint64_t index, std::size_t strips,
@@ -41,6 +43,8 @@ class Row {
   Row& operator=(const Row&) = delete;
   ~Row() {
     buffer_.Reset();
+    // Rows come in many sizes; what lies idle in one must not add to what another needs.
+    worker_.buffers().Trim(worker_.budget().limit());
     worker_.budget().Release(cost_);
     --window_->rows;
     window_->changed.Notify();

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "cache/repair_queue.h"
+#include "coding/crc32c.h"
 
 namespace infinicache::cache {
 namespace {
@@ -16,9 +17,7 @@ constexpr std::size_t kPipeBytesMax = 512 * kKiB;
 }  // namespace
 
 SpliceRelay::Held::Held(Worker& w, std::size_t size)
-    : worker(w), bytes(size), buffer(w.buffers().Allocate(size)) {
-  worker.budget().ForceAcquire(bytes);
-}
+    : worker(w), bytes(size), buffer(w.buffers().Allocate(size)) {}
 
 SpliceRelay::Held::~Held() {
   buffer.Reset();
@@ -100,7 +99,7 @@ net::Task<bool> SpliceRelay::MoveStrip(std::size_t chunk, std::size_t bytes) {
   while (left > 0) {
     bool going = !failed_;
     if (going && !lane.held.empty() && lane.held.front()->complete) {
-      going = co_await SendHeld(lane, left);
+      going = co_await SendHeld(chunk, left);
     } else if (going && lane.held.empty() && lane.borrowed) {
       going = co_await SpliceSome(chunk, left);
     } else if (going) {
@@ -139,9 +138,11 @@ net::Task<bool> SpliceRelay::SpliceSome(std::size_t chunk, std::size_t& left) {
   co_return co_await AwaitProgress(chunk);
 }
 
-net::Task<bool> SpliceRelay::SendHeld(Lane& lane, std::size_t& left) {
+net::Task<bool> SpliceRelay::SendHeld(std::size_t chunk, std::size_t& left) {
+  Lane& lane = lanes_[chunk];
   const std::shared_ptr<Held> held = lane.held.front();
   lane.held.pop_front();
+  if (lane.held.empty() && lane.request == 0) AskNextBatch(chunk);
   CHECK(held->bytes == left);
   if (!co_await DrainPipe()) co_return false;
   iovec piece = net::ToIovec(std::span<const std::byte>(held->buffer.data(), held->bytes));
@@ -195,6 +196,10 @@ void SpliceRelay::AskNextBatch(std::size_t chunk) {
   lane.asked_to = end;
   while (end > first && layout.StripBytes(end - 1, chunk) == 0) --end;
   if (first == end) return;
+  if (worker_.LinkTo(record_->place(chunk)) != lane.link) {
+    failed_ = true;
+    return;
+  }
   lane.request = lane.link->Register(this);
   wire::FrameHeader get;
   get.type = wire::FrameType::kGet;
@@ -223,7 +228,7 @@ pool::FrameSink::Target SpliceRelay::OnData(pool::Link& link, const wire::FrameH
   if ((header.flags & wire::kFlagLast) != 0) {
     // Early, so that the next batch is on its way before this strip has gone.
     lane.finished_request = std::exchange(lane.request, 0);
-    AskNextBatch(chunk);
+    if (lane.held.empty()) AskNextBatch(chunk);
   }
   if (contended) return Hold(lane, header.payload_bytes);
   lane.borrowed = true;
@@ -232,6 +237,11 @@ pool::FrameSink::Target SpliceRelay::OnData(pool::Link& link, const wire::FrameH
 }
 
 pool::FrameSink::Target SpliceRelay::Hold(Lane& lane, std::size_t bytes) {
+  if (!worker_.budget().TryAcquire(bytes)) {
+    failed_ = true;
+    progress_.Notify();
+    return {};
+  }
   auto held = std::make_shared<Held>(worker_, bytes);
   std::byte* memory = held->buffer.data();
   lane.held.push_back(held);
@@ -243,10 +253,17 @@ void SpliceRelay::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   Lane& lane = lanes_[chunk];
   progress_.Notify();
   if (header.type == wire::FrameType::kData) {
+    if ((header.flags & wire::kFlagLast) != 0) Finish(lane, header.request);
+    if (failed_) return;
     // A link receives one frame at a time, so it is the last one held.
     CHECK(!lane.held.empty());
-    lane.held.back()->complete = true;
-    if ((header.flags & wire::kFlagLast) != 0) Finish(lane, header.request);
+    Held& held = *lane.held.back();
+    const bool whole = held.bytes == header.payload_bytes;
+    held.complete =
+        !whole || coding::Crc32c({held.buffer.data(), held.bytes}) == header.payload_crc;
+    if (held.complete) return;
+    // The reader asks for the strip again, and sees to what is wrong with it.
+    failed_ = true;
     return;
   }
   failed_ = true;

@@ -7,8 +7,9 @@
 // trouble at the start costs nothing.
 //
 // A strip that arrives before its turn waits in its link's socket. That holds up the link, so when
-// another request uses it too, the strip is received into memory instead; as strips are asked for
-// in batches of kRowsPerBatch, at most that many per chunk are.
+// another request uses it too, the strip is received into memory instead, and verified. Strips are
+// asked for in batches of kRowsPerBatch, the next one when nothing of the last is held; what is
+// held counts in the worker's budget, and when that is used up the relay gives up.
 //
 // Thread-safety: one event loop, one coroutine.
 #pragma once
@@ -55,6 +56,7 @@ class SpliceRelay final : public pool::FrameSink {
  private:
   // A strip, or the rest of one, that had to be taken out of its socket.
   struct Held {
+    // REQUIRES: `bytes` are acquired from the worker's budget; they are given back.
     Held(Worker& worker, std::size_t bytes);
     ~Held();
     Worker& worker;
@@ -89,7 +91,7 @@ class SpliceRelay final : public pool::FrameSink {
   net::Task<bool> AwaitFirstStrips();
   net::Task<bool> MoveStrip(std::size_t chunk, std::size_t bytes);
   net::Task<bool> SpliceSome(std::size_t chunk, std::size_t& left);
-  net::Task<bool> SendHeld(Lane& lane, std::size_t& left);
+  net::Task<bool> SendHeld(std::size_t chunk, std::size_t& left);
   net::Task<bool> DrainPipe();
   net::Task<bool> AwaitProgress(std::size_t chunk);
   Target Hold(Lane& lane, std::size_t bytes);

@@ -31,6 +31,22 @@ pool::Link* Worker::LinkTo(pool::Place place) {
   return link.epoch() == place.epoch && link.shared().Holds(place.epoch) ? &link : nullptr;
 }
 
+bool Worker::IsWhole(const ObjectRecord& object) {
+  for (std::size_t i = 0; i < object.width(); ++i) {
+    const pool::Place place = object.place(i);
+    if (place.IsNowhere() || !links_.at(place.node).shared().Holds(place.epoch)) return false;
+  }
+  return true;
+}
+
+Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition condition,
+                                       bool keep_expiry) {
+  const ObjectRef written = object;
+  auto result = shared_.directory.Commit(std::move(object), condition, keep_expiry);
+  if (result.committed && !IsWhole(*written)) shared_.repairs->Add(written);
+  return result;
+}
+
 std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
                                         std::span<const NodeId> excluded) {
   std::vector<policy::NodeForPlacement> nodes;

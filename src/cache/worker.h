@@ -80,6 +80,14 @@ class Worker {
   // The link through which `place` can be read now, or null.
   pool::Link* LinkTo(pool::Place place);
 
+  // Whether every chunk of the object is where a living instance holds it.
+  bool IsWhole(const ObjectRecord& object);
+
+  // Directory::Commit, and what was stored with fewer chunks than d+p, or lost some since, is
+  // queued for repair: what is not in the directory yet is not found when an instance ends.
+  Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
+                                 bool keep_expiry);
+
   // Distinct nodes with room for `chunk_bytes`, none of them in `excluded`. Fewer than `count` if
   // there are no more.
   std::vector<NodeId> ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,

@@ -130,6 +130,8 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
     if (!begun) co_return tl::make_unexpected(begun.error());
     if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
   }
+  if ((header.flags & wire::kFlagFirst) == 0 && header.meta_bytes > 0)
+    co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
   const auto found = incoming_.find(header.chunk);
   if (found == incoming_.end()) co_return co_await reader_.Discard();
   const Incoming chunk = found->second;

@@ -412,6 +412,18 @@ TEST_F(ConnectionTest, AnAbortDropsAnIncompleteChunk) {
   EXPECT_EQ(store_.bytes_used(), 0U);
 }
 
+TEST_F(ConnectionTest, AChunkThatIsBegunAnewReplacesWhatCameOfIt) {
+  PeerForTest& peer = ConnectedPeer();
+  const std::string content = ContentForTest(1, 40 * kMiB);  // there is room for one
+  peer.QueueStrip(1, Id(1), Meta(content.size()), content, 0);
+  peer.QueuePut(2, Id(1), Meta(content.size()), content);
+  ASSERT_TRUE(peer.Flush());
+  const Answer answer = peer.Receive();
+  EXPECT_EQ(answer.header.type, FrameType::kStored);
+  EXPECT_EQ(answer.header.request, 2U);
+  EXPECT_EQ(store_.chunks(), 1U);
+}
+
 TEST_F(ConnectionTest, AConnectionThatIsCutWithinAChunkLeavesNothing) {
   const std::string content = ContentForTest(1, 3 * kStrip);
   PeerForTest encoder(loop_, net::Socket(loop_));

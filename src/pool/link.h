@@ -112,6 +112,8 @@ class Link {
   // Drops queued frames of `request` that are not partly sent.
   void Unqueue(std::uint64_t request);
   std::size_t queued_bytes() const { return queued_bytes_; }
+  // Bytes sent so far on this connection.
+  std::uint64_t bytes_sent() const { return socket_ ? socket_->bytes_written() : 0; }
 
   // For the sink that borrowed a payload: its bytes wait in the socket.
   net::Socket& socket() { return *socket_; }

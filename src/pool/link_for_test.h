@@ -94,6 +94,7 @@ class PassiveNodeForTest {
     for (;;) {
       auto socket = co_await listener_.Accept(loop_);
       if (!socket) co_return;
+      socket->Configure({});  // what is sent arrives at once
       links_.push_back(std::make_unique<net::Socket>(std::move(*socket)));
     }
   }

@@ -41,6 +41,12 @@ std::size_t LoopLinks::connected() const {
       links_.begin(), links_.end(), [](const auto& link) { return link->connected(); }));
 }
 
+std::size_t LoopLinks::responsive() const {
+  return static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const auto& link) {
+    return link->connected() && !link->suspect();
+  }));
+}
+
 Pool::Node::Node(net::EventLoop& loop)
     : backoff(kInvokeBackoffMin, kInvokeBackoffMax), retry(loop) {}
 

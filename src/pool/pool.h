@@ -38,6 +38,8 @@ class LoopLinks {
   Link& at(NodeId node) { return *links_[node.value()]; }
   std::span<const std::unique_ptr<Link>> all() const { return links_; }
   std::size_t connected() const;
+  // Connected links of which no answer is overdue.
+  std::size_t responsive() const;
   net::EventLoop& loop() { return loop_; }
 
  private:

@@ -81,6 +81,7 @@ net::Task<> Session::Run() {
       case RespParser::Event::kCommand:
         co_await Execute();
         uploads_.clear();
+        value_began_.reset();
         if (closing_ || output_.size() > kOutputBytesMax) status = co_await Flush();
         if (closing_) co_return;
         break;
@@ -156,7 +157,7 @@ net::Task<> Session::Execute() {
     co_return;
   }
   CommandStats& stats = server_.mutable_command_stats(*index);
-  const TimePoint begin = net::EventLoop::Now();
+  const TimePoint begin = value_began_.value_or(net::EventLoop::Now());
   const std::uint64_t errors = call.reply.errors();
   if (spec.now != nullptr) {
     spec.now(call);
@@ -181,6 +182,7 @@ Result<cache::ObjectRef>* Session::Upload(std::size_t index) {
 // A value goes to its nodes as it arrives. What cannot be a value, or cannot be stored, is skipped;
 // the command then answers with the reason.
 net::Task<Status> Session::ReceiveLargeArgument() {
+  if (!value_began_) value_began_ = net::EventLoop::Now();
   const auto arguments = parser_.arguments();
   const std::size_t index = arguments.size() - 1;
   std::uint64_t left = parser_.large_argument_bytes();

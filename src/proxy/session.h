@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,7 @@ class Session {
   std::size_t end_ = 0;
   std::string output_;
   std::map<std::size_t, Result<cache::ObjectRef>> uploads_;  // by argument
+  std::optional<TimePoint> value_began_;                     // of the command's first large value
   bool closing_ = false;
   bool broken_ = false;
 

@@ -126,7 +126,7 @@ net::Task<Result<Stored>> Store(Call& call, std::size_t index, SetOptions option
   auto object = co_await TakeValue(call, key, index);
   if (!object) co_return Fail(object.error().code, RespErrorFor(object.error()));
   (*object)->set_expires_at(options.expires_at);
-  auto result = directory.Commit(std::move(*object), options.condition, options.keep_expiry);
+  auto result = call.worker.Commit(std::move(*object), options.condition, options.keep_expiry);
   co_return Stored{result.committed, std::move(result.previous)};
 }
 
@@ -262,7 +262,7 @@ net::Task<> MSet(Call& call) {
     objects.push_back(std::move(*object));
   }
   for (ObjectRef& object : objects)
-    call.worker.shared().directory.Commit(std::move(object), Condition::kAlways, false);
+    call.worker.Commit(std::move(object), Condition::kAlways, false);
   call.reply.Simple("OK");
 }
 

@@ -1,4 +1,4 @@
-"""Flipped bits in a node's memory are an erasure: no reader ever sees them, and repair mends them."""
+"""Flipped bits in a node's memory are an erasure: no reader sees them, and repair mends them."""
 
 import pytest
 from harness.resp import Client
@@ -8,7 +8,7 @@ from harness.values import Value
 
 STRIP = 128 * KIB
 
-SIZES = [10_000, 300_000, 1_000_000, scaled(4_000_000, 20_000_000)]
+SIZES = [10_000, 300_000, 1_500_000, scaled(4_000_000, 20_000_000)]
 
 
 @pytest.fixture(scope="module")

@@ -82,8 +82,9 @@ def test_vanishing_in_an_mset_stores_none_of_its_values(server: Server) -> None:
 
 
 def test_a_half_sent_command_is_forgotten(server: Server) -> None:
-    for fragment in (b"*", b"*3\r\n", b"*3\r\n$3\r\nSET\r\n$1", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nab",
-                     b"PI", b"*2\r\n$3\r\nGET\r\n$400000\r\n" + b"k" * 300_000):
+    for fragment in (b"*", b"*3\r\n", b"*3\r\n$3\r\nSET\r\n$1", b"PI",
+                     b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nab",
+                     b"*2\r\n$3\r\nGET\r\n$400000\r\n" + b"k" * 300_000):
         client = server.client()
         client.send_raw(fragment)
         client.reset()
@@ -185,6 +186,21 @@ def test_slow_readers_take_no_more_than_the_budget(start) -> None:
         grown = server.peak() - idle
     if not sanitized():
         assert grown < 96 * MIB, f"the proxy grew by {grown / MIB:.1f} MiB beside slow readers"
+
+
+def test_a_client_that_sends_on_and_reads_no_replies_is_closed(start) -> None:
+    # It waits for the server to take its bytes, and the server waits for it to take the reply.
+    server = start(nodes=14, client_timeout="1s")
+    value = Value("asked", 20_000_000)
+    server.fill([value])
+    client = server.client(receive_buffer=65536)
+    with pytest.raises((ConnectionError, TimeoutError)):
+        client.send("GET", value.key)
+        client.set(Value("unsent", 50_000_000))
+    wait_until_alone(server)
+    with Client(server.port) as other:
+        assert other.get("unsent") is None
+        other.check(value)
 
 
 def test_a_client_that_reads_no_replies_is_bounded(server: Server) -> None:

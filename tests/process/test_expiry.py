@@ -127,7 +127,7 @@ def test_expired_keys_free_the_nodes_memory_though_nobody_asks(server: Server,
     kept = Value("kept", 1_500_000)
     client.set(kept, "EX", 1000)
     # No command touches the keys: the sweep alone finds them.
-    wait_until(lambda: server.metrics()("infinicache_objects") == 1, "all short-lived keys are gone")
+    wait_until(lambda: server.metrics()("infinicache_objects") == 1, "all short lives are over")
     assert server.metrics()("infinicache_objects_expired_total") == expired + count
     wait_until(lambda: sum(node.chunks for node in server.nodes()) == 12,
                "only the chunks of the object that lives are left")

@@ -68,7 +68,8 @@ def test_a_large_set_with_dead_and_stopped_nodes(server: Server, idle: int) -> N
 
 
 def test_a_large_get_range_and_a_large_get_of_a_corrupt_object(server: Server, idle: int) -> None:
-    value = Value("large", SIZE, version=2)
+    value = Value("large", SIZE, version=3)
+    server.fill([value])
     server.wait_until_whole(["large"], 60)
     server.corrupt("large", 1)
     server.reset_peak()

@@ -283,7 +283,7 @@ def test_server_and_model_agree_while_nodes_die(server: Server, part: int) -> No
         try:
             run.operate()
         except (AssertionError, ReplyError) as error:
-            raise AssertionError(f"operation {number} of seed {SEED}, part {part}: {error}") from error
+            raise AssertionError(f"operation {number} of seed {SEED}/{part}: {error}") from error
     run.check_all()
     run.kill()
     run.check_all()

@@ -109,7 +109,8 @@ def test_redis_cli_stat_shows_the_keys(server: Server) -> None:
     cli(server, "FLUSHALL")
     cli(server, "SET", "one", "x")
     # It goes on until it is killed.
-    command = [shutil.which("redis-cli"), "-h", HOST, "-p", str(server.port), "--stat", "-i", "0.01"]
+    command = [shutil.which("redis-cli"), "-h", HOST, "-p", str(server.port), "--stat",
+               "-i", "0.01"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
             lines = [process.stdout.readline().decode() for _ in range(3)]

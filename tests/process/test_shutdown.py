@@ -138,7 +138,7 @@ def test_it_stops_while_nodes_are_stopped(start) -> None:
 
 def test_it_stops_while_a_read_waits_for_stopped_nodes(start) -> None:
     server = start(nodes=12, node_timeout="300s")
-    value = Value("stuck", 1_000_000)
+    value = Value("stuck", 1_500_000)
     server.fill([value])
     with server.frozen(1), server.frozen(2), server.frozen(3):
         client = server.client()
@@ -150,11 +150,11 @@ def test_it_stops_while_a_read_waits_for_stopped_nodes(start) -> None:
 
 def test_it_stops_while_a_write_waits_for_stopped_nodes(start) -> None:
     server = start(nodes=12, node_timeout="300s")
-    server.fill([Value("linked", 1_000_000)])
+    server.fill([Value("linked", 1_500_000)])
     with server.frozen(1), server.frozen(2), server.frozen(3):
         client = server.client()
-        client.begin_set(Value("stuck", 1_000_000))
-        client.send_raw(Value("stuck", 1_000_000).data() + b"\r\n")
+        client.begin_set(Value("stuck", 1_500_000))
+        client.send_raw(Value("stuck", 1_500_000).data() + b"\r\n")
         wait_until(lambda: any(node.chunks > 1 for node in server.nodes()), "chunks are stored")
         stop_and_check(server)
 
@@ -164,13 +164,13 @@ def test_it_stops_in_the_middle_of_repair(start) -> None:
     values = [Value(f"large/{n}", LARGE) for n in range(4)]
     server.fill(values)
     server.kill_nodes([0, 1])
-    wait_until(lambda: server.metrics()("infinicache_repaired_bytes_total") > 0, "repair is at work")
+    wait_until(lambda: server.metrics()("infinicache_repaired_bytes_total") > 0, "repair runs")
     stop_and_check(server)
 
 
 def test_it_stops_while_repair_waits_for_stopped_nodes(start) -> None:
     server = start(nodes=12, node_timeout="300s")
-    values = [Value(f"object/{n}", 1_000_000) for n in range(10)]
+    values = [Value(f"object/{n}", 1_500_000) for n in range(10)]
     server.fill(values)
     with server.frozen(1), server.frozen(2), server.frozen(3):
         server.kill_nodes([0])

@@ -14,14 +14,14 @@ NODES = 16
 
 # Around every change of the code, and of the number of rows.
 SMALL_SIZES = [0, 1, 63, 64, 10_000, 100_000, 128 * KIB, 128 * KIB + 1, 300_000, 512 * KIB,
-               512 * KIB + 1, 1_000_000, 10 * 128 * KIB, 10 * 128 * KIB + 1]
+               512 * KIB + 1, 1_000_000, MIB, MIB + 1, 10 * 128 * KIB, 10 * 128 * KIB + 1]
 LARGE_SIZES = scaled([4_000_000], [10_000_000, 100_000_000])
 
 
 def code_for(size: int) -> str:
     if size <= 128 * KIB:
         return "1+2"
-    return "4+2" if size <= 512 * KIB else "10+2"
+    return "4+2" if size <= MIB else "10+2"
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def tight_server():
         yield running_server
 
 
-@pytest.mark.parametrize("size", [10_000, 400_000, 1_000_000, scaled(8_000_000, 30_000_000)])
+@pytest.mark.parametrize("size", [10_000, 400_000, 1_500_000, scaled(8_000_000, 30_000_000)])
 def test_a_kill_in_the_middle_of_a_write(tight_server: Server, size: int) -> None:
     # With one node gone in its middle a write still has its minimum of parity, so it must succeed.
     value = Value(f"written/{size}", size)

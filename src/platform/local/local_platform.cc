@@ -123,7 +123,7 @@ Result<std::string> FindNodeProgram() {
   while (!rest.empty()) {
     const std::string_view folder = rest.substr(0, rest.find(':'));
     rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
-    const std::string candidate = fmt::format("{}/infinicache-node", folder);
+    std::string candidate = fmt::format("{}/infinicache-node", folder);
     if (access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return Fail(ErrorCode::kNotFound,

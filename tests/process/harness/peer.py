@@ -25,8 +25,8 @@ def redis_server(*options: str) -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="redis-test-") as folder:
         process = subprocess.Popen(
-            [path, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", *options],
-            cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [path, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no",
+             *options], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
         try:
             wait_until(lambda: _listens(port), "redis-server listens")

@@ -6,6 +6,7 @@ read_reply() and within pipelines.
 
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -87,9 +88,17 @@ class Client:
         return str(reply)
 
     def pipeline(self, commands: Iterable[tuple]) -> list:
+        """Sends all commands at once and reads their replies meanwhile: the server does not keep
+        replies that nobody reads."""
         commands = list(commands)
-        self.send_raw(b"".join(encode(*command) for command in commands))
-        return [self.read_reply() for _ in commands]
+        data = b"".join(encode(*command) for command in commands)
+        sender = threading.Thread(target=self._socket.sendall, args=(data,))
+        self._socket.settimeout(self._timeout)
+        sender.start()
+        try:
+            return [self.read_reply() for _ in commands]
+        finally:
+            sender.join()
 
     def send(self, *args: "str | bytes | int | float") -> None:
         self.send_raw(encode(*args))

@@ -1,0 +1,294 @@
+// For tests: a cache on real nodes, all on one thread.
+//
+//   ClusterForTest cluster;                       // 14 nodes, code 10+2
+//   const ObjectRef object = cluster.Put("key", value);
+//   EXPECT_EQ(cluster.Read(object).bytes, value);
+//
+// The nodes are servers on loopback sockets. Control and data share one event loop, which runs
+// while one of the functions waits and at no other time. Nodes named in Options::apart live on a
+// loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "cache/cache.h"
+#include "cache/object_writer.h"
+#include "cache/send_object.h"
+#include "net/testing.h"
+#include "node/node_server.h"
+#include "pool/pool.h"
+
+namespace infinicache::cache {
+
+inline constexpr std::string_view kSecretForTest = "the cluster's secret";
+
+inline std::string ContentForTest(std::uint64_t seed, std::size_t bytes) {
+  Random random(seed);
+  std::string content(bytes, '\0');
+  for (char& byte : content) byte = static_cast<char>(random());
+  return content;
+}
+
+// Its instances are servers on the test's loops.
+class PlatformForTest final : public platform::Platform {
+ public:
+  PlatformForTest(net::EventLoop& control, net::EventLoop& apart, std::set<std::uint32_t> set_apart,
+                  std::uint64_t node_bytes)
+      : control_(control), apart_(apart), set_apart_(std::move(set_apart)) {
+    traits_.node_memory_bytes = node_bytes;
+  }
+
+  const platform::Traits& traits() const override { return traits_; }
+  void set_observer(platform::Observer* observer) override { observer_ = observer; }
+  void Invoke(NodeId node) override {
+    if (!reviving) return;
+    node::NodeOptions options;
+    options.memory_bytes = traits_.node_memory_bytes;
+    options.node = node;
+    options.secret = kSecretForTest;
+    options.test_hooks = true;
+    net::EventLoop& loop = set_apart_.contains(node.value()) ? apart_ : control_;
+    auto server = std::make_unique<node::NodeServer>(loop, options);
+    const Status started = server->Start();
+    CHECK(started, "{}", started.error().message);
+    instances_[node] = {node, server->instance(), server->address(), 0};
+    servers_[node] = std::move(server);
+    control_.Post([this, node] { observer_->OnInstanceReady(instances_[node]); });
+  }
+  void Stop(Duration) override {
+    for (const auto& [node, server] : servers_) server->Stop();
+  }
+
+  // The instance of `node` ends, as by a kill.
+  void End(NodeId node) {
+    servers_[node]->Stop();
+    retired_.push_back(std::move(servers_[node]));
+    servers_.erase(node);
+    observer_->OnInstanceEnded(instances_[node], "killed by a test");
+  }
+
+  bool reviving = true;  // whether invocations lead to an instance
+
+ private:
+  net::EventLoop& control_;
+  net::EventLoop& apart_;
+  const std::set<std::uint32_t> set_apart_;
+  platform::Traits traits_;
+  platform::Observer* observer_ = nullptr;
+  std::map<NodeId, platform::Instance> instances_;
+  std::map<NodeId, std::unique_ptr<node::NodeServer>> servers_;
+  std::vector<std::unique_ptr<node::NodeServer>> retired_;  // their connections end later
+};
+
+class ClusterForTest {
+ public:
+  struct Options {
+    std::size_t nodes = 14;
+    std::uint64_t node_bytes = 32 * kMiB;
+    CacheOptions cache = {};
+    std::set<std::uint32_t> apart = {};
+  };
+  struct Reply {
+    SendResult result;
+    std::string bytes;
+  };
+
+  ClusterForTest() : ClusterForTest(Options{}) {}
+  explicit ClusterForTest(Options options)
+      : apart_(!options.apart.empty()),
+        platform_(loop_, apart_loop_, options.apart, options.node_bytes),
+        pool_(loop_, platform_, PoolOptions(options.nodes)),
+        cache_(loop_, pool_, clock_, options.cache, loops_) {
+    cache_.Start();
+    pool_.Start();
+    RunUntil([&] { return worker().links().connected() == options.nodes; });
+  }
+  ~ClusterForTest() {
+    stalled_ = false;
+    cache_.Stop();
+    pool_.Stop(Duration(0));
+    net::RunReady(loop_);
+    RunUntil([this] { return loop_.active_tasks() + apart_loop_.active_tasks() == 0; });
+  }
+
+  net::EventLoop& loop() { return loop_; }
+  pool::Pool& pool() { return pool_; }
+  Cache& cache() { return cache_; }
+  Worker& worker() { return cache_.worker(0); }
+  Directory& directory() { return cache_.directory(); }
+  ManualClock& clock() { return clock_; }
+  const CacheStats& stats() const { return cache_.stats(); }
+  PlatformForTest& platform() { return platform_; }
+
+  void RunUntil(const std::function<bool()>& done,
+                std::source_location place = std::source_location::current()) {
+    const TimePoint deadline = net::TestDeadline();
+    while (!done()) {
+      CHECK(net::EventLoop::Now() < deadline, "waited in vain at {}:{}", place.file_name(),
+            place.line());
+      if (!apart_) {
+        loop_.context().run_one_until(deadline);
+        continue;
+      }
+      if (!stalled_) apart_loop_.context().poll();
+      loop_.context().run_one_for(std::chrono::microseconds(200));
+      loop_.context().poll();
+    }
+  }
+  template <typename T>
+  T Run(net::Task<T> task, std::source_location place = std::source_location::current()) {
+    net::Started<T> started(loop_, std::move(task));
+    RunUntil([&] { return started.done(); }, place);
+    return started.Get();
+  }
+
+  // The nodes set apart stop, as by SIGSTOP, or go on.
+  void Stall(bool stalled) { stalled_ = stalled; }
+  // The node's instance and its memory go; another comes soon if platform().reviving.
+  void Kill(NodeId node) { platform_.End(node); }
+  // The connection to the node breaks; the instance lives on.
+  void CutLink(NodeId node) { worker().links().at(node).socket().Shutdown(); }
+
+  Result<ObjectRef> TryPut(std::string_view key, std::string_view value) {
+    auto written = Run(WriteObject(worker(), key, value));
+    if (!written) return written;
+    worker().Commit(*written, Directory::Condition::kAlways, false);
+    return written;
+  }
+  ObjectRef Put(std::string_view key, std::string_view value) {
+    auto written = TryPut(key, value);
+    CHECK(written, "{}", written.error().message);
+    return *written;
+  }
+
+  // What a client gets: bytes up to the end of the reply.
+  Reply Read(const ObjectRef& object, std::uint64_t offset, std::uint64_t length) {
+    net::SocketPair pair = net::ConnectedPair(loop_);
+    auto bytes = std::make_shared<std::string>();
+    net::Started<std::monostate> receive(loop_,
+                                         net::WithValue(Receive(std::move(pair.dialer), bytes)));
+    Reply reply;
+    std::string output;
+    {
+      net::Socket client = std::move(pair.acceptor);
+      reply.result = Run(SendObject(worker(), object, offset, length, client, output, "<", ">"));
+    }
+    RunUntil([&] { return receive.done(); });
+    reply.bytes = *bytes + output;
+    if (reply.result.outcome == SendResult::Outcome::kDone) {
+      CHECK(reply.bytes.size() >= 2 && reply.bytes.front() == '<' && reply.bytes.back() == '>');
+      reply.bytes = reply.bytes.substr(1, reply.bytes.size() - 2);
+    }
+    return reply;
+  }
+  Reply Read(const ObjectRef& object) { return Read(object, 0, object->bytes()); }
+
+  static net::Task<> Receive(net::Socket socket, std::shared_ptr<std::string> bytes) {
+    std::vector<std::byte> buffer(256 * kKiB);
+    for (;;) {
+      const auto count = co_await socket.ReadSome(std::span(buffer));
+      if (!count || *count == 0) co_return;
+      bytes->append(reinterpret_cast<const char*>(buffer.data()), *count);
+    }
+  }
+
+  // The node forgets the chunk, and the directory does not know.
+  void RemoveChunk(const ObjectRef& object, std::size_t index) {
+    const ChunkId chunk = object->chunk(index);
+    CHECK(Ask(object->place(index).node, wire::FrameType::kDelete, chunk,
+              EncodeChunkList({&chunk, 1})) == wire::FrameType::kDeleted);
+  }
+  void FlipBit(const ObjectRef& object, std::size_t index, std::uint64_t byte) {
+    CHECK(Ask(object->place(index).node, wire::FrameType::kCorruptForTest, object->chunk(index), {},
+              byte) == wire::FrameType::kPong);
+  }
+
+  std::uint64_t ChunksOnNodes() {
+    std::uint64_t chunks = 0;
+    for (const pool::NodeShared& node : pool_.shared()) chunks += node.chunks;
+    return chunks;
+  }
+  std::uint64_t BytesOnNodes() {
+    std::uint64_t bytes = 0;
+    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_used;
+    return bytes;
+  }
+  std::uint64_t BytesReserved() {
+    std::uint64_t bytes = 0;
+    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_reserved;
+    return bytes;
+  }
+  std::size_t OpenRequests() {
+    std::size_t requests = 0;
+    for (const auto& link : worker().links().all()) requests += link->requests();
+    return requests;
+  }
+  // Waits until no node holds a byte, and nothing is under way.
+  void AwaitNothingLeft(std::source_location place = std::source_location::current()) {
+    RunUntil(
+        [this] {
+          return ChunksOnNodes() == 0 && BytesOnNodes() == 0 && BytesReserved() == 0 &&
+                 OpenRequests() == 0 && worker().budget().used() == 0 &&
+                 cache_.shared().reclaimer->pending() == 0;
+        },
+        place);
+  }
+
+ private:
+  class Answer final : public pool::FrameSink {
+   public:
+    Target OnData(pool::Link&, const wire::FrameHeader&) override { return {}; }
+    void OnFrame(pool::Link& link, const wire::FrameHeader& header) override {
+      type = header.type;
+      link.Forget(header.request);
+    }
+    void OnLinkLost(pool::Link&, std::uint64_t) override { CHECK(false, "the link was lost"); }
+    wire::FrameType type = wire::FrameType::kHello;
+  };
+
+  wire::FrameType Ask(NodeId node, wire::FrameType type, const ChunkId& chunk, std::string meta,
+                      std::uint64_t offset = 0) {
+    Answer answer;
+    pool::Link& link = worker().links().at(node);
+    wire::FrameHeader header;
+    header.type = type;
+    header.request = link.Register(&answer);
+    header.chunk = chunk;
+    header.offset = offset;
+    link.Send(header, std::move(meta));
+    RunUntil([&] { return answer.type != wire::FrameType::kHello; });
+    return answer.type;
+  }
+  static pool::PoolOptions PoolOptions(std::size_t nodes) {
+    pool::PoolOptions options;
+    options.nodes = nodes;
+    options.secret = kSecretForTest;
+    options.seed = 5;
+    return options;
+  }
+
+  net::EventLoop loop_{"test"};
+  net::EventLoop apart_loop_{"apart"};
+  const bool apart_;
+  bool stalled_ = false;
+  ManualClock clock_;
+  PlatformForTest platform_;
+  pool::Pool pool_;
+  std::vector<net::EventLoop*> loops_{&loop_};
+  Cache cache_;
+};
+
+}  // namespace infinicache::cache
