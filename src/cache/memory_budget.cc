@@ -24,6 +24,10 @@ bool MemoryBudget::TryAcquire(std::size_t bytes) {
   return true;
 }
 
+bool MemoryBudget::TryAcquireSpare(std::size_t bytes) {
+  return used_ + bytes <= limit_ / 2 && TryAcquire(bytes);
+}
+
 void MemoryBudget::Release(std::size_t bytes) {
   CHECK(used_ >= bytes);
   used_ -= bytes;

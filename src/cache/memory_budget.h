@@ -26,6 +26,9 @@ class MemoryBudget {
   net::Task<Status> Acquire(std::size_t bytes, TimePoint deadline);
   // Takes `bytes` if they are free and nobody waits.
   bool TryAcquire(std::size_t bytes);
+  // The same, for what makes a request faster but is not needed: at most half of the budget goes to
+  // such uses, so that slow clients cannot keep others from their first row.
+  bool TryAcquireSpare(std::size_t bytes);
   // Takes `bytes` in any case, for a rare and short need that must not wait.
   void ForceAcquire(std::size_t bytes) { used_ += bytes; }
   void Release(std::size_t bytes);

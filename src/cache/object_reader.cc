@@ -104,7 +104,7 @@ net::Task<Status> ObjectReader::ExtendWindow(TimePoint deadline) {
   if (pending_.size() > kRowsAhead / 2) co_return Status{};
   while (pending_.size() < kRowsAhead && window_end_ < end_row_) {
     const std::uint32_t unit = record_->layout().StripUnit(window_end_);
-    if (!worker_.budget().TryAcquire(Row::Cost(record_->width(), unit)) || !AddRow()) break;
+    if (!worker_.budget().TryAcquireSpare(Row::Cost(record_->width(), unit)) || !AddRow()) break;
   }
   co_return Status{};
 }
@@ -185,7 +185,11 @@ void ObjectReader::AskFor(std::size_t chunk) {
   while (end > first && layout.StripBytes(end - 1, chunk) == 0) --end;
   if (first == end) return;
   pool::Link* link = worker_.LinkTo(record_->place(chunk));
-  CHECK(link != nullptr);
+  if (link == nullptr) {  // the instance has ended since the chunk was chosen
+    Drop(chunk, false, {});
+    progress_.Notify();
+    return;
+  }
   const std::uint64_t id = link->Register(this);
   requests_[link].emplace(id, Request{chunk, link, first, end});
   for (std::uint64_t row = first; row < end; ++row) {

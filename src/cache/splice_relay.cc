@@ -45,15 +45,7 @@ SpliceRelay::SpliceRelay(Worker& worker, ObjectRef record, net::Socket& client)
 }
 
 SpliceRelay::~SpliceRelay() {
-  for (Lane& lane : lanes_) {
-    if (lane.finished_request != 0) lane.link->Forget(lane.finished_request);
-    if (lane.request == 0) continue;
-    lane.link->Forget(lane.request);
-    wire::FrameHeader cancel;
-    cancel.type = wire::FrameType::kCancel;
-    cancel.request = lane.request;
-    lane.link->Send(cancel);
-  }
+  for (Lane& lane : lanes_) Cancel(lane);
   if (pipe_) worker_.ReturnPipe(std::move(*pipe_));
 }
 
@@ -68,7 +60,9 @@ net::Task<SpliceRelay::Outcome> SpliceRelay::Run(std::string_view output, std::s
 
 net::Task<bool> SpliceRelay::AwaitFirstStrips() {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    turn_ = i;
     while (!lanes_[i].HasStrip() && record_->layout().StripBytes(0, i) > 0) {
+      if (lanes_[i].request == 0) AskNextBatch(i);
       if (!co_await AwaitProgress(i)) co_return false;
     }
   }
@@ -95,6 +89,7 @@ net::Task<> SpliceRelay::Relay(std::string_view output, std::string_view head) {
 // Moves the rest of the chunk's next strip. False: the relay ends.
 net::Task<bool> SpliceRelay::MoveStrip(std::size_t chunk, std::size_t bytes) {
   Lane& lane = lanes_[chunk];
+  turn_ = chunk;
   std::size_t left = bytes;
   while (left > 0) {
     bool going = !failed_;
@@ -103,6 +98,7 @@ net::Task<bool> SpliceRelay::MoveStrip(std::size_t chunk, std::size_t bytes) {
     } else if (going && lane.held.empty() && lane.borrowed) {
       going = co_await SpliceSome(chunk, left);
     } else if (going) {
+      if (!lane.HasStrip() && lane.request == 0) AskNextBatch(chunk);
       going = co_await DrainPipe();
       // Whatever happened meanwhile notified.
       if (going) going = co_await AwaitProgress(chunk);
@@ -230,22 +226,42 @@ pool::FrameSink::Target SpliceRelay::OnData(pool::Link& link, const wire::FrameH
     lane.finished_request = std::exchange(lane.request, 0);
     if (lane.held.empty()) AskNextBatch(chunk);
   }
-  if (contended) return Hold(lane, header.payload_bytes);
+  if (contended) return Hold(chunk, lane.next_row - 1, header.payload_bytes);
   lane.borrowed = true;
   progress_.Notify();
   return {Target::Kind::kBorrow, nullptr, nullptr};
 }
 
-pool::FrameSink::Target SpliceRelay::Hold(Lane& lane, std::size_t bytes) {
-  if (!worker_.budget().TryAcquire(bytes)) {
-    failed_ = true;
-    progress_.Notify();
+pool::FrameSink::Target SpliceRelay::Hold(std::size_t chunk, std::uint64_t row, std::size_t bytes) {
+  Lane& lane = lanes_[chunk];
+  const bool next = chunk == turn_ && lane.held.empty();
+  if (next) {
+    worker_.budget().ForceAcquire(bytes);
+  } else if (!worker_.budget().TryAcquireSpare(bytes)) {
+    GiveBack(lane, row);
     return {};
   }
   auto held = std::make_shared<Held>(worker_, bytes);
   std::byte* memory = held->buffer.data();
   lane.held.push_back(held);
   return {Target::Kind::kMemory, memory, std::move(held)};
+}
+
+void SpliceRelay::GiveBack(Lane& lane, std::uint64_t row) {
+  Cancel(lane);
+  lane.next_row = lane.asked_to = row;
+}
+
+// Ends what is asked for on the lane; a borrowed strip is dropped.
+void SpliceRelay::Cancel(Lane& lane) {
+  lane.borrowed = false;
+  if (lane.finished_request != 0) lane.link->Forget(std::exchange(lane.finished_request, 0));
+  if (lane.request == 0) return;
+  lane.link->Forget(lane.request);
+  wire::FrameHeader cancel;
+  cancel.type = wire::FrameType::kCancel;
+  cancel.request = std::exchange(lane.request, 0);
+  lane.link->Send(cancel);
 }
 
 void SpliceRelay::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
@@ -283,10 +299,13 @@ void SpliceRelay::OnLinkLost(pool::Link& link, std::uint64_t request) {
 }
 
 void SpliceRelay::OnBorrowContended(pool::Link& link) {
-  Lane& lane = lanes_[ChunkOf(link)];
+  const std::size_t chunk = ChunkOf(link);
+  Lane& lane = lanes_[chunk];
   if (!lane.borrowed) return;
   lane.borrowed = false;
-  link.Receive(Hold(lane, link.reader().payload_left()));
+  const Target target = Hold(chunk, lane.next_row - 1, link.reader().payload_left());
+  // A strip that was given back is dropped with its request.
+  if (target.kind == Target::Kind::kMemory) link.Receive(target);
 }
 
 void SpliceRelay::OnBorrowReadable(pool::Link&) {

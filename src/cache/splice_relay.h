@@ -7,9 +7,9 @@
 // trouble at the start costs nothing.
 //
 // A strip that arrives before its turn waits in its link's socket. That holds up the link, so when
-// another request uses it too, the strip is received into memory instead, and verified. Strips are
-// asked for in batches of kRowsPerBatch, the next one when nothing of the last is held; what is
-// held counts in the worker's budget, and when that is used up the relay gives up.
+// another request uses it too, the strip is received into memory instead, and verified. What is
+// held counts in the worker's budget; when there is none to spare the strip is given back, that is
+// dropped and asked for again at its turn. The strip whose turn it is is always held.
 //
 // Thread-safety: one event loop, one coroutine.
 #pragma once
@@ -94,7 +94,10 @@ class SpliceRelay final : public pool::FrameSink {
   net::Task<bool> SendHeld(std::size_t chunk, std::size_t& left);
   net::Task<bool> DrainPipe();
   net::Task<bool> AwaitProgress(std::size_t chunk);
-  Target Hold(Lane& lane, std::size_t bytes);
+  // Where the rest of a strip, `bytes` of row `row`, goes that must not stay in its socket.
+  Target Hold(std::size_t chunk, std::uint64_t row, std::size_t bytes);
+  void GiveBack(Lane& lane, std::uint64_t row);
+  void Cancel(Lane& lane);
   void AskNextBatch(std::size_t chunk);
   void Finish(Lane& lane, std::uint64_t request);
   std::size_t ChunkOf(const pool::Link& link) const;
@@ -105,6 +108,7 @@ class SpliceRelay final : public pool::FrameSink {
   std::optional<net::Pipe> pipe_;
   std::vector<Lane> lanes_;
   net::Notification progress_;
+  std::size_t turn_ = 0;  // the chunk that is waited for, or on its way to the client
   bool failed_ = false;
   Outcome outcome_;
 };

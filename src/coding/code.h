@@ -37,10 +37,10 @@ Result<Code> ParseCode(std::string_view text);
 
 // Where the code by size changes. A chunk costs at least 5.7 µs of CPU per request (a message each
 // way and the node's wake-up), up to 20 µs where the nodes' caches are cold; a byte that is stored
-// once more costs a write about 0.18 ns, and room. So d = 1 with p = 2 instead of 10+2 saves 9 chunks
-// (51 µs at least) and stores 1.8 bytes more per byte: even at 160 KB. d = 4 saves 6 chunks (34 to
-// 120 µs) for 0.3 bytes more per byte: even at 0.6 to 2.2 MB. Reads, which pay no extra bytes, gain
-// at any size below. The limits are inclusive.
+// once more costs a write about 0.18 ns, and room. So d = 1 with p = 2 instead of 10+2 saves 9
+// chunks (51 µs at least) and stores 1.8 bytes more per byte: even at 160 KB. d = 4 saves 6 chunks
+// (34 to 120 µs) for 0.3 bytes more per byte: even at 0.6 to 2.2 MB. Reads, which pay no extra
+// bytes, gain at any size below. The limits are inclusive.
 inline constexpr std::uint64_t kReplicatedBytesMax = 128 * kKiB;
 inline constexpr std::uint64_t kMiddleCodeBytesMax = kMiB;
 inline constexpr std::uint8_t kMiddleCodeData = 4;

@@ -31,7 +31,7 @@ wire::NodeStatus SampleStatus() {
           .chunks = 2};
 }
 
-// As docs/protocol.md and the header say, written apart from the code under test.
+// As the header says, written apart from the code under test.
 std::string Proof(std::string_view secret, char role, std::string_view nonce_d,
                   std::string_view nonce_a) {
   std::string message = "infinicache link 1";

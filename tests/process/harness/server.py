@@ -119,6 +119,7 @@ class Server:
         self.log_path = pathlib.Path(self._folder.name, "log")
         self._process: subprocess.Popen[bytes] | None = None
         self._kills = 0
+        self._killed_instances: set[str | None] = set()
         self._clients: list[Client] = []
 
     # --- Life -----------------------------------------------------------------------------------
@@ -299,6 +300,7 @@ class Server:
 
     def wait_until_whole(self, keys: Iterable[str], seconds: float = 30) -> None:
         """Waits until every chunk of every object lies on a living instance."""
+        wait_until(self.has_noticed, "the server notices that its nodes died", seconds)
         for key in keys:
             wait_until(lambda key=key: self.is_whole(key), f"{key!r} is repaired", seconds)
 
@@ -317,16 +319,28 @@ class Server:
     def kill_nodes(self, ids: Iterable[int]) -> None:
         """SIGKILLs the nodes' processes at once. They come back by themselves, empty."""
         ids = list(ids)
-        pids = {node.id: node.pid for node in self.nodes()}
-        for node in ids:
-            assert pids[node], f"node {node} is down already"
-            self._kills += 1
-            # One that is killed again and again may be gone before the server knows.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pids[node], signal.SIGKILL)
+
+        def living() -> list[Node]:
+            chosen = [node for node in self.nodes() if node.id in ids]
+            return chosen if all(node.pid for node in chosen) else []
+        # Those that were killed before are on their way back.
+        victims = wait_until(living, f"nodes {ids} live") if ids else []
+        self._kills += len(victims)
+        self._killed_instances |= {node.instance for node in victims}
+        # Stopped first: else repair may be done with the first one before the last one is killed.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for node in victims:
+                # One that is killed again and again may be gone before the server knows.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(node.pid, number)
+
+    def has_noticed(self) -> bool:
+        """Whether the server knows that what was killed is dead."""
+        return self._killed_instances.isdisjoint(node.instance for node in self.nodes())
 
     def wait_until_active(self, seconds: float = 30) -> None:
         """Waits until every node has an instance again."""
+        wait_until(self.has_noticed, "the server notices that its nodes died", seconds)
         wait_until(lambda: all(node.state == "active" for node in self.nodes()),
                    "all nodes are active", seconds)
 
