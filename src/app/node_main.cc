@@ -68,7 +68,7 @@ infinicache::Result<infinicache::node::NodeOptions> ToOptions(const Flags& flags
 int main(int argc, char** argv) {
   using namespace infinicache;
   Flags flags;
-  bool with_parent = false;
+  int parent = 0;
   CLI::App app(
       "One cache node of an InfiniCache pool: keeps chunks in its memory and serves them to the "
       "proxy.");
@@ -85,8 +85,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--test-hooks", flags.test_hooks,
                "allow the proxy to corrupt stored chunks, for tests");
-  app.add_flag("--with-parent", with_parent,
-               "end when the parent process ends or closes our stdin");
+  app.add_option("--with-parent", parent,
+                 "number of our parent process: end when it ends or closes our stdin");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
   if (!options) return Usage(options.error());
 
   // A stopped process does not see that its stdin ended: the kernel ends it.
-  if (with_parent && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() == 1)) return 1;
+  if (parent != 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)) return 1;
 
   net::EventLoop loop("node");
   node::NodeServer server(loop, std::move(*options));
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
   };
   const net::SignalWatch signals(loop, {SIGTERM, SIGINT}, [&](int) { stop(); });
   std::optional<net::ReadWatch> standard_input;
-  if (with_parent) {
+  if (parent != 0) {
     standard_input.emplace(loop, dup(STDIN_FILENO), [&] {
       stop();
       standard_input.reset();

@@ -49,7 +49,10 @@ void Cache::Start() {
 void Cache::Stop() {
   sweep_.Cancel();
   for (std::size_t i = 0; i < workers_.size(); ++i) {
-    workers_[i]->loop().Post([&repairer = *repairers_[i]] { repairer.Stop(); });
+    workers_[i]->loop().Post([&worker = *workers_[i], &repairer = *repairers_[i]] {
+      worker.Stop();
+      repairer.Stop();
+    });
   }
   workers_[0]->loop().Post([queue = reclaim_queue_] { queue->Stop(); });
 }

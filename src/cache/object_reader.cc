@@ -69,6 +69,7 @@ net::Task<Result<ObjectReader::RowBytes>> ObjectReader::Next(TimePoint deadline,
     if (static_cast<std::size_t>(std::popcount(pending_.front().present)) >= data())
       co_return TakeFront(wanted);
 
+    if (worker_.stopping()) co_return Fail(ErrorCode::kCancelled, "the server stops");
     const TimePoint now = net::EventLoop::Now();
     if (now >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "the object's nodes did not answer in time");

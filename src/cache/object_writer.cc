@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "coding/crc32c.h"
 
 namespace infinicache::cache {
@@ -16,6 +17,9 @@ namespace {
 
 using State = ChunkUpload::State;
 
+// Not one node takes a byte: then it is the machine that is busy, most often with giving the nodes
+// memory that they touch for the first time. Of that a write bears more than of one node.
+constexpr int kAllStalledTimeouts = 4;
 constexpr std::uint64_t kRowsPerSend = 2;
 constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
 constexpr Duration kReclaimPoll = std::chrono::milliseconds(2);
@@ -142,12 +146,13 @@ net::Task<Status> ObjectWriter::AwaitWindow() {
   if (window_->rows < kRowsInFlight) co_return Status{};
   FlushLinks();
   AnyMoved();
-  const Duration timeout = worker_.options().node_timeout;
+  const Duration timeout = kAllStalledTimeouts * worker_.options().node_timeout;
   TimePoint deadline = net::EventLoop::Now() + timeout;
   while (window_->rows >= kRowsInFlight) {
     if (co_await window_->changed.Wait(net::EventLoop::Now() + std::min(kStallAfter, timeout)))
       continue;
-    if (AbandonStalled(true)) deadline = net::EventLoop::Now() + timeout;
+    if (worker_.stopping()) co_return Fail(ErrorCode::kCancelled, "the server stops");
+    if (AbandonStalled()) deadline = net::EventLoop::Now() + timeout;
     if (net::EventLoop::Now() >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "nodes do not take the object's bytes");
     if (auto status = CheckChunks(); !status) co_return status;
@@ -214,20 +219,30 @@ void ObjectWriter::ReplaceFailed() {
   }
 }
 
-// Gives up on chunks whose nodes take nothing, if the object can do without them. Returns whether
-// any other node takes bytes.
-bool ObjectWriter::AbandonStalled(bool only_queued) {
-  std::size_t spare = CountState(State::kWriting) + CountState(State::kStored) - required();
+// Gives up on chunks whose nodes take nothing while enough others do: where all are slow, none is
+// to blame. Returns whether any node takes bytes.
+bool ObjectWriter::AbandonStalled() {
+  std::vector<ChunkUpload*> stalled;
   bool any_moved = false;
+  std::size_t progressing = CountState(State::kStored);
   for (const auto& chunk : chunks_) {
     if (chunk == nullptr || chunk->state() != State::kWriting) continue;
     const bool moved = chunk->HasMoved();
     any_moved |= moved;
-    if (moved || spare == 0 || (only_queued && chunk->link().queued_bytes() == 0)) continue;
+    // While bytes are still to come, a node with an empty queue waits for us.
+    if (moved || (bytes_left() > 0 && chunk->link().queued_bytes() == 0)) {
+      ++progressing;
+    } else {
+      stalled.push_back(chunk.get());
+    }
+  }
+  if (progressing < required()) return any_moved;
+  for (ChunkUpload* chunk : stalled) {
+    LOG_WARN_EVERY(std::chrono::seconds(1), "node {} takes no bytes; its chunk is left out",
+                   chunk->node().value());
     chunk->link().Suspect();
     chunk->Abandon({ErrorCode::kDeadlineExceeded,
                     fmt::format("node {} makes no progress", chunk->node().value())});
-    --spare;
   }
   return any_moved;
 }
@@ -250,9 +265,10 @@ net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
       stall = net::EventLoop::Now() + kAnswerAfter;
       continue;
     }
+    if (worker_.stopping()) co_return Fail(ErrorCode::kCancelled, "the server stops");
     if (net::EventLoop::Now() >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "nodes did not store the object in time");
-    if (CountState(State::kStored) >= required()) AbandonStalled(false);
+    AbandonStalled();
     stall = net::EventLoop::Now() + kAnswerAfter;
   }
   finished_ = true;

@@ -65,7 +65,7 @@ class ObjectWriter {
   void FlushLinks();
   net::Task<Status> AwaitWindow();
   bool AnyMoved();
-  bool AbandonStalled(bool only_queued);
+  bool AbandonStalled();
   std::size_t CountState(ChunkUpload::State state) const;
   std::size_t required() const;
   bool RetainsRows() const { return layout_.rows() <= kRowsInFlight; }

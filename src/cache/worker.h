@@ -77,6 +77,10 @@ class Worker {
 
   const coding::Codec& CodecFor(coding::Code code);
 
+  // Makes requests that wait for nodes end soon. On the loop.
+  void Stop() { stopping_ = true; }
+  bool stopping() const { return stopping_; }
+
   // The link through which `place` can be read now, or null.
   pool::Link* LinkTo(pool::Place place);
 
@@ -98,6 +102,7 @@ class Worker {
   net::EventLoop& loop_;
   pool::LoopLinks& links_;
   Random random_;
+  bool stopping_ = false;
   BufferPool buffers_;
   MemoryBudget budget_;
   policy::HedgeDelay hedge_delay_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -180,6 +182,10 @@ void Auth(Call& call) {
 void Select(Call& call) {
   const auto index = ParseInteger(call[1]);
   if (!index) return call.reply.Error(kNotAnInteger);
+  using Index = std::numeric_limits<std::int32_t>;
+  if (*index < Index::min() || *index > Index::max())
+    return call.reply.Error(fmt::format("ERR value is out of range, value must between {} and {}",
+                                        Index::min(), Index::max()));
   if (*index != 0) return call.reply.Error("ERR DB index is out of range");
   call.reply.Simple("OK");
 }

@@ -13,6 +13,8 @@ namespace infinicache::proxy {
 struct ExpiryUnit {
   std::chrono::milliseconds unit;
   bool absolute;  // since the Unix epoch; else from now
+
+  friend bool operator==(const ExpiryUnit&, const ExpiryUnit&) = default;
 };
 
 // EX, PX, EXAT and PXAT, in any case.

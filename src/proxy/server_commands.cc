@@ -97,7 +97,7 @@ void CommandInfo(Call& call) {
   call.reply.Array(call.size() - 2);
   for (std::size_t i = 2; i < call.size(); ++i) {
     const CommandSpec* spec = SpecOf(call[i]);
-    spec == nullptr ? call.reply.NullArray() : ReplyCommandInfo(call, *spec);
+    spec == nullptr ? call.reply.Null() : ReplyCommandInfo(call, *spec);
   }
 }
 
@@ -136,7 +136,7 @@ void CommandList(Call& call) {
 constexpr auto kCommandSubcommands = std::to_array<Subcommand>({
     {"count", 2},
     {"docs", -2},
-    {"getkeys", -3},
+    {"getkeys", -4},
     {"info", -2},
     {"list", 2},
 });
@@ -208,12 +208,21 @@ void Time(Call& call) {
 }
 
 void Shutdown(Call& call) {
+  const auto has = [&](std::string_view mode) {
+    for (std::size_t i = 1; i < call.size(); ++i) {
+      if (EqualsIgnoreCase(call[i], mode)) return true;
+    }
+    return false;
+  };
+  constexpr std::array<std::string_view, 5> kModes = {"nosave", "save", "now", "force", "abort"};
   for (std::size_t i = 1; i < call.size(); ++i) {
-    constexpr std::array<std::string_view, 4> kModes = {"nosave", "save", "now", "force"};
     const bool known = std::any_of(kModes.begin(), kModes.end(),
                                    [&](auto mode) { return EqualsIgnoreCase(call[i], mode); });
     if (!known) return call.reply.Error(kSyntaxError);
   }
+  if ((has("save") && has("nosave")) || (has("abort") && call.size() > 2))
+    return call.reply.Error(kSyntaxError);
+  if (has("abort")) return call.reply.Error("ERR No shutdown in progress.");
   // As in Redis, the end of the connection is the answer.
   call.server.Shutdown();
   call.session.CloseAfterReply();

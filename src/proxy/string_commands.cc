@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -77,7 +77,7 @@ net::Task<> ReplyKey(Call& call, std::string_view key) {
 // Reads what follows key and value of SET. Error: the reply.
 Result<SetOptions> ParseSetOptions(Call& call) {
   SetOptions options;
-  bool has_expiry = false;
+  std::optional<ExpiryUnit> given;  // one kind of expiry may be repeated, two kinds exclude another
   const auto syntax_error = [] {
     return Fail(ErrorCode::kInvalidArgument, std::string(kSyntaxError));
   };
@@ -93,11 +93,12 @@ Result<SetOptions> ParseSetOptions(Call& call) {
     } else if (EqualsIgnoreCase(word, "get")) {
       options.reply_previous = true;
     } else if (EqualsIgnoreCase(word, "keepttl")) {
-      if (has_expiry) return syntax_error();
+      if (given) return syntax_error();
       options.keep_expiry = true;
     } else if (const auto unit = ParseExpiryUnit(word)) {
-      if (has_expiry || options.keep_expiry || i + 1 == call.size()) return syntax_error();
-      has_expiry = true;
+      if ((given && *given != *unit) || options.keep_expiry || i + 1 == call.size())
+        return syntax_error();
+      given = unit;
       const auto when = ParseExpiry(call[++i], *unit, call.worker.shared().clock.WallNow(), "set");
       if (!when) return tl::make_unexpected(when.error());
       options.expires_at = *when;

@@ -228,7 +228,8 @@ def test_values_above_the_limit_are_refused(start) -> None:
     server = start(nodes=6, code="4+2", max_object_size="1MiB")
     with Client(server.port) as client:
         assert client.call("SET", "k", b"x" * (1 << 20)) == "OK"
-        client.send("SET", "k", b"x" * ((1 << 20) + 1))
+        # It is refused at its length already, as Redis does.
+        client.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n" % ((1 << 20) + 1))
         assert str(client.read_reply()) == "ERR Protocol error: invalid bulk length"
         assert client.is_closed()
     with Client(server.port) as client:

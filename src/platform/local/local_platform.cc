@@ -178,7 +178,7 @@ Result<std::unique_ptr<LocalPlatform::Process>> LocalPlatform::Spawn(NodeId node
 
   std::vector<std::string> arguments = {
       options_.node_program,
-      "--with-parent",
+      fmt::format("--with-parent={}", getpid()),
       fmt::format("--node={}", node.value()),
       fmt::format("--memory={}", options_.node_memory_bytes),
       fmt::format("--bandwidth={}", options_.bandwidth_bytes_per_second),
