@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -63,6 +64,15 @@ infinicache::Result<infinicache::node::NodeOptions> ToOptions(const Flags& flags
   return options;
 }
 
+// Stops the loop when the links' tasks have ended, so that nothing of theirs is left behind.
+infinicache::net::Task<> StopWhenIdle(infinicache::net::EventLoop& loop) {
+  using infinicache::net::EventLoop;
+  const infinicache::TimePoint deadline = EventLoop::Now() + std::chrono::seconds(1);
+  while (loop.active_tasks() > 1 && EventLoop::Now() < deadline)
+    co_await loop.Sleep(std::chrono::milliseconds(1));
+  loop.Stop();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -108,9 +118,11 @@ int main(int argc, char** argv) {
     return 1;
   }
 
+  bool stopping = false;
   const auto stop = [&] {
+    if (std::exchange(stopping, true)) return;
     server.Stop();
-    loop.Post([&] { loop.Stop(); });
+    loop.Spawn(StopWhenIdle(loop));
   };
   const net::SignalWatch signals(loop, {SIGTERM, SIGINT}, [&](int) { stop(); });
   std::optional<net::ReadWatch> standard_input;

@@ -172,6 +172,7 @@ Status ObjectWriter::Wrote(std::size_t count) {
   written_ += count;
   CHECK(row_filled_ <= layout_.RowBytes(rows_sent_));
   if (row_filled_ == layout_.RowBytes(rows_sent_)) SendRow();
+  ReplaceFailed();
   return CheckChunks();
 }
 

@@ -16,6 +16,7 @@ namespace {
 // Unsent bytes per link above which repair waits: it must not crowd out user traffic.
 constexpr std::size_t kQueuedBytesMax = 1 * kMiB;
 constexpr Duration kPoll = std::chrono::milliseconds(2);
+constexpr Duration kStallAfter = std::chrono::seconds(2);
 // How soon a repair under way notices that it is to stop; longer than any hedge delay, which starts
 // anew at each check.
 constexpr Duration kStopCheckEvery = std::chrono::milliseconds(1500);
@@ -90,6 +91,16 @@ net::Task<Result<ObjectReader::RowBytes>> Repairer::NextRow(ObjectReader& reader
   }
 }
 
+// Whether `upload` takes too long. A node that takes nothing for kStallAfter is not chosen again as
+// long as it gives no sign of life.
+bool Repairer::GiveUp(ChunkUpload& upload, TimePoint& moved_at, TimePoint deadline) {
+  const TimePoint now = net::EventLoop::Now();
+  if (upload.HasMoved()) moved_at = now;
+  const bool stalled = now - moved_at > kStallAfter;
+  if (stalled) upload.link().Suspect();
+  return stalled || stopping_ || now > deadline;
+}
+
 net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                                      std::span<const NodeId> nodes) {
   const coding::StripeLayout& layout = object->layout();
@@ -116,18 +127,20 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
       const std::uint32_t bytes = layout.StripBytes(row->row, chunks[i]);
       uploads[i]->Send(row->strips, coding::Crc32c({row->strips->strip(chunks[i]), bytes}));
       Add(worker_.stats().repair_bytes, bytes);
+      TimePoint moved_at = net::EventLoop::Now();
       while (uploads[i]->state() == ChunkUpload::State::kWriting &&
              uploads[i]->link().queued_bytes() > kQueuedBytesMax) {
-        if (stopping_ || net::EventLoop::Now() > deadline)
+        if (GiveUp(*uploads[i], moved_at, deadline))
           co_return Fail(ErrorCode::kDeadlineExceeded, "the node takes no bytes");
         co_await worker_.loop().Sleep(kPoll);
       }
     }
   }
   for (const auto& upload : uploads) {
+    TimePoint moved_at = net::EventLoop::Now();
     while (upload->state() == ChunkUpload::State::kWriting) {
       if (co_await changed.Wait(net::EventLoop::Now() + kStopCheckEvery)) continue;
-      if (stopping_ || net::EventLoop::Now() > deadline)
+      if (GiveUp(*upload, moved_at, deadline))
         co_return Fail(ErrorCode::kDeadlineExceeded, "the node did not store the chunk");
     }
     if (upload->state() == ChunkUpload::State::kFailed)

@@ -5,6 +5,7 @@
 // Thread-safety: one event loop.
 #pragma once
 
+#include "cache/chunk_upload.h"
 #include "cache/object.h"
 #include "cache/object_reader.h"
 #include "cache/worker.h"
@@ -27,6 +28,7 @@ class Repairer {
   net::Task<bool> Repair(const ObjectRef& object);
   net::Task<Result<ObjectReader::RowBytes>> NextRow(ObjectReader& reader, TimePoint deadline,
                                                     std::uint64_t wanted);
+  bool GiveUp(ChunkUpload& upload, TimePoint& moved_at, TimePoint deadline);
   net::Task<Status> Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                              std::span<const NodeId> nodes);
 

@@ -171,6 +171,7 @@ net::Task<bool> SpliceRelay::DrainPipe() {
 // Waits until something happened. False: the chunk is late against what is usual, or the relay has
 // failed.
 net::Task<bool> SpliceRelay::AwaitProgress(std::size_t chunk) {
+  if (failed_) co_return false;
   const TimePoint began = net::EventLoop::Now();
   const bool notified = co_await progress_.Wait(began + worker_.hedge_delay().Get());
   if (notified) {
@@ -192,7 +193,7 @@ void SpliceRelay::AskNextBatch(std::size_t chunk) {
   lane.asked_to = end;
   while (end > first && layout.StripBytes(end - 1, chunk) == 0) --end;
   if (first == end) return;
-  if (worker_.LinkTo(record_->place(chunk)) != lane.link) {
+  if (lane.link == nullptr || worker_.LinkTo(record_->place(chunk)) != lane.link) {
     failed_ = true;
     return;
   }

@@ -33,6 +33,7 @@ Chunk::Chunk(std::shared_ptr<ChunkMemory> memory, ChunkId id, wire::ChunkMeta me
 Chunk::~Chunk() {
   memory_->arena.Free(extents_);
   memory_->overhead_bytes -= Overhead(meta_);
+  memory_->reserved_bytes -= reserved_bytes_;
 }
 
 std::size_t Chunk::StripAt(std::uint64_t offset) const {
@@ -67,16 +68,17 @@ Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkM
   for (std::uint64_t offset = 0; offset < chunk_bytes; offset += strip_bytes) {
     Chunk::Strip strip;
     strip.bytes = static_cast<std::uint32_t>(std::min(strip_bytes, chunk_bytes - offset));
-    strip.first_extent = static_cast<std::uint32_t>(chunk->extents_.size());
-    if (!memory_->arena.Allocate(strip.bytes, chunk->extents_)) return full();
-    strip.extents = static_cast<std::uint32_t>(chunk->extents_.size()) - strip.first_extent;
     chunk->strips_.push_back(strip);
   }
+  // Promised whole now, taken strip by strip: memory that is touched for the first time is zeroed
+  // by the kernel, and to do that for a large chunk at once would stop the node for a long time.
+  chunk->reserved_bytes_ = CostOfStrips(chunk->meta());
+  memory_->reserved_bytes += chunk->reserved_bytes_;
   return chunk;
 }
 
 Result<std::span<const Extent>> ChunkStore::NextStrip(Chunk& chunk, std::uint64_t offset,
-                                                      std::uint64_t bytes) const {
+                                                      std::uint64_t bytes) {
   const std::size_t index = chunk.strips_received_;
   if (index >= chunk.strips_.size() || offset != index * chunk.meta_.strip_bytes ||
       bytes != chunk.strips_[index].bytes) {
@@ -84,7 +86,16 @@ Result<std::span<const Extent>> ChunkStore::NextStrip(Chunk& chunk, std::uint64_
         ErrorCode::kInvalidArgument,
         fmt::format("strip at offset {} with {} bytes is not the chunk's next", offset, bytes));
   }
-  return chunk.ExtentsOf(chunk.strips_[index]);
+  Chunk::Strip& strip = chunk.strips_[index];
+  if (strip.extents == 0) {
+    strip.first_extent = static_cast<std::uint32_t>(chunk.extents_.size());
+    if (!memory_->arena.Allocate(strip.bytes, chunk.extents_))
+      return Fail(ErrorCode::kOutOfMemory, "the system has no memory behind the node's limit");
+    strip.extents = static_cast<std::uint32_t>(chunk.extents_.size()) - strip.first_extent;
+    chunk.reserved_bytes_ -= ExtentArena::CostOf(strip.bytes);
+    memory_->reserved_bytes -= ExtentArena::CostOf(strip.bytes);
+  }
+  return chunk.ExtentsOf(strip);
 }
 
 Status ChunkStore::StripReceived(Chunk& chunk, std::uint32_t crc) {

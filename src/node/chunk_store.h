@@ -1,9 +1,10 @@
 // The chunks in one instance's memory.
 //
 // A chunk is written once, strip by strip and in order, becomes visible when it is complete, and
-// never changes after that. Its memory is taken whole at the first strip: a node that has no room
-// says so before any byte of the payload is kept ("full" is kOutOfMemory), and never grows past its
-// limit. Readers hold a chunk by shared_ptr; removed memory is free once the last of them lets go.
+// never changes after that. Its memory is promised whole at the first strip, and taken strip by
+// strip: a node that has no room says so before any byte of the payload is kept ("full" is
+// kOutOfMemory), and never grows past its limit. Readers hold a chunk by shared_ptr; removed memory
+// is free once the last of them lets go.
 //
 // Accounting: bytes_used() is the arena's blocks plus kChunkOverheadBytes and the key of each
 // chunk that has memory, whether it is complete, still on its way in, or removed and held by a
@@ -28,9 +29,10 @@ namespace infinicache::node {
 // The memory of a store's chunks, which they share and return to.
 struct ChunkMemory {
   explicit ChunkMemory(std::uint64_t limit_bytes) : arena(limit_bytes) {}
-  std::uint64_t used_bytes() const { return arena.used_bytes() + overhead_bytes; }
+  std::uint64_t used_bytes() const { return arena.used_bytes() + reserved_bytes + overhead_bytes; }
 
   ExtentArena arena;
+  std::uint64_t reserved_bytes = 0;  // of the arena, for strips that have not come yet
   std::uint64_t overhead_bytes = 0;  // what chunks take beside their extents
 };
 
@@ -70,6 +72,7 @@ class Chunk {
   std::vector<Extent> extents_;
   std::vector<Strip> strips_;
   std::size_t strips_received_ = 0;
+  std::uint64_t reserved_bytes_ = 0;  // promised for the strips to come
 };
 
 class ChunkStore {
@@ -85,7 +88,7 @@ class ChunkStore {
   // The extents into which the next strip's bytes go. Errors: kInvalidArgument if `offset` and
   // `bytes` are not the next strip of the chunk.
   Result<std::span<const Extent>> NextStrip(Chunk& chunk, std::uint64_t offset,
-                                            std::uint64_t bytes) const;
+                                            std::uint64_t bytes);
   // Tells that the bytes of the next strip are in place. Errors: kCorrupt if they do not have
   // checksum `crc`.
   Status StripReceived(Chunk& chunk, std::uint32_t crc);
