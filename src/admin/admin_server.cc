@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -15,6 +17,11 @@
 
 namespace infinicache::admin {
 namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::uint64_t kEventsDefault = 1000;
+constexpr Duration kEventsPoll = milliseconds(50);
 
 using net::HttpRequest;
 using net::HttpResponse;
@@ -51,6 +58,21 @@ HttpResponse Dashboard() {
       "default-src 'none'; style-src 'unsafe-inline'; script-src "
       "'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'");
   return response;
+}
+
+// The whole number `name` of the query, or `absent`. Errors: kInvalidArgument.
+Result<std::uint64_t> QueryNumber(const HttpRequest& request, const std::string& name,
+                                  std::uint64_t absent, std::uint64_t max) {
+  const auto found = request.target.query.find(name);
+  if (found == request.target.query.end()) return absent;
+  const std::string& text = found->second;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value > max) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}={} is not a whole number from 0 to {}", name, text, max));
+  }
+  return value;
 }
 
 // 0 where /proc is not mounted.
@@ -99,6 +121,10 @@ Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
       co_return Readiness();
     case Endpoint::kNodes:
       co_return Json(200, NodesJson(pool_.View()));
+    case Endpoint::kEvents:
+      co_return co_await Events(request);
+    case Endpoint::kReclaim:
+      co_return Reclaim(request);
     case Endpoint::kObject:
       co_return DescribeObject(route.rest);
     case Endpoint::kCorruptChunk:
@@ -118,6 +144,28 @@ HttpResponse AdminServer::Readiness() const {
   if (active >= code.width()) return Text(200, "ready\n");
   return Text(503, fmt::format("not ready: {} of {} nodes are active, code {} needs {}\n", active,
                                pool_.size(), code.ToString(), code.width()));
+}
+
+Task<HttpResponse> AdminServer::Events(const HttpRequest& request) {
+  const auto after = QueryNumber(request, "after", 0, std::numeric_limits<std::uint64_t>::max());
+  const auto limit = QueryNumber(request, "limit", kEventsDefault, pool::EventLog::kEventsMax);
+  const auto wait_ms = QueryNumber(request, "wait_ms", 0, kEventsWaitMax / milliseconds(1));
+  for (const auto* number : {&after, &limit, &wait_ms})
+    if (!*number) co_return JsonError(number->error());
+  const TimePoint deadline = net::EventLoop::Now() + milliseconds(*wait_ms);
+  const pool::EventLog& log = pool_.events();
+  while (log.last_id() <= *after && !stopping_ && net::EventLoop::Now() < deadline)
+    co_await control_.Sleep(kEventsPoll);
+  co_return Json(200, EventsJson(log.After(*after, *limit), log.last_id()));
+}
+
+HttpResponse AdminServer::Reclaim(const HttpRequest& request) {
+  if (!request.target.query.contains("node")) return JsonError(400, "name a node: ?node=3");
+  const auto node = QueryNumber(request, "node", 0, std::numeric_limits<NodeId::Value>::max());
+  if (!node) return JsonError(node.error());
+  const NodeId id(static_cast<NodeId::Value>(*node));
+  if (auto status = pool_.Reclaim(id); !status) return JsonError(status.error());
+  return Json(200, fmt::format(R"({{"node":{}}})", *node));
 }
 
 HttpResponse AdminServer::DescribeObject(std::string_view key) {

@@ -6,7 +6,11 @@
 //   GET  /metrics                      Prometheus text (admin/metrics.h)
 //   GET  /api/v1/status                admin/json.h, as the next two
 //   GET  /api/v1/nodes
+//   GET  /api/v1/events?after=N&limit=L&wait_ms=W  life-cycle events with a number above N (0), at
+//                                      most L (1000); if there is none yet, answers when one comes,
+//                                      or after W milliseconds (0, at most kEventsWaitMax)
 //   GET  /api/v1/objects/{key}         the key percent-encoded
+//   POST /api/v1/test/reclaim?node=I   has the platform take the node's instance away; as the next
 //   POST /api/v1/test/corrupt?key=K&chunk=I&byte=N    flips a bit of a stored chunk; only with
 //                                      AdminOptions::test_hooks
 //
@@ -44,6 +48,7 @@ struct AdminOptions {
 class AdminServer {
  public:
   static constexpr Duration kLoopAnswerAtMost = std::chrono::milliseconds(500);
+  static constexpr Duration kEventsWaitMax = std::chrono::seconds(30);
   static constexpr Duration kNodeAnswerAtMost = std::chrono::seconds(5);
 
   // REQUIRES: all arguments outlive the server; it outlives its requests, so the control loop has
@@ -54,13 +59,18 @@ class AdminServer {
   // Errors: as net::Listener::Listen.
   Status Listen() { return http_.Listen(options_.listen); }
   void Start() { http_.Start(); }
-  void Stop() { http_.Stop(); }
+  void Stop() {
+    stopping_ = true;
+    http_.Stop();
+  }
   net::HostPort address() const { return http_.address(); }
 
  private:
   net::Task<net::HttpResponse> Answer(const net::HttpRequest& request);
   net::Task<net::HttpResponse> Dispatch(const net::HttpRequest& request);
   net::HttpResponse Readiness() const;
+  net::Task<net::HttpResponse> Events(const net::HttpRequest& request);
+  net::HttpResponse Reclaim(const net::HttpRequest& request);
   net::HttpResponse DescribeObject(std::string_view key);
   net::Task<net::HttpResponse> CorruptChunk(const net::HttpRequest& request);
   net::Task<SystemView> View();
@@ -72,6 +82,7 @@ class AdminServer {
   proxy::Server& front_;
   const AdminOptions options_;
   const WallMillis started_at_;
+  bool stopping_ = false;
   net::HttpServer http_;
 };
 

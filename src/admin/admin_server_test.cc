@@ -35,11 +35,17 @@ class ManualPlatform final : public platform::Platform {
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId /*node*/) override {}
+  Status Reclaim(NodeId node) override {
+    reclaimed.push_back(node);
+    return {};
+  }
   void Stop(Duration /*grace*/) override {}
 
   void MakeReady(NodeId node, net::HostPort address) {
     observer_->OnInstanceReady({node, InstanceId(100 + node.value()), std::move(address), 0});
   }
+
+  std::vector<NodeId> reclaimed;
 
  private:
   platform::Traits traits_{.node_memory_bytes = 64 * kMiB};
@@ -191,6 +197,41 @@ TEST_F(AdminServerTest, ServesStatusNodesAndMetrics) {
   EXPECT_EQ(metrics.content_type, "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_THAT(metrics.body, HasSubstr("\ninfinicache_objects 1\n"));
   EXPECT_THAT(metrics.body, HasSubstr("\ninfinicache_commands_total{command=\"get\"} 0\n"));
+}
+
+TEST_F(AdminServerTest, GivesEventsAfterANumberAndRefusesWhatIsNone) {
+  Start();
+  MakeReady(3);
+  const json::value all = json::parse(Call("GET", "/api/v1/events").body);
+  ASSERT_EQ(all.at("events").as_array().size(), 3U);
+  EXPECT_EQ(all.at("last_id"), 3);
+  EXPECT_EQ(all.at("events").at(1).at("id"), 2);
+  EXPECT_EQ(all.at("events").at(1).at("kind"), "instance_started");
+  EXPECT_EQ(all.at("events").at(1).at("node"), 1);
+  EXPECT_EQ(all.at("events").at(1).at("instance"), "0000000000000065");
+  const json::value some = json::parse(Call("GET", "/api/v1/events?after=1&limit=1").body);
+  ASSERT_EQ(some.at("events").as_array().size(), 1U);
+  EXPECT_EQ(some.at("events").at(0).at("id"), 2);
+  const json::value none = json::parse(Call("GET", "/api/v1/events?after=3&wait_ms=1").body);
+  EXPECT_TRUE(none.at("events").as_array().empty());
+  for (const char* query : {"after=x", "after=-1", "limit=5000", "wait_ms=30001", "after="})
+    ExpectError(Call("GET", std::string("/api/v1/events?") + query), 400);
+}
+
+TEST_F(AdminServerTest, AnInstanceIsReclaimedOnCommandOnlyWithTestHooks) {
+  Start(true);
+  EXPECT_EQ(Call("POST", "/api/v1/test/reclaim?node=2").body, "{\"node\":2}\n");
+  EXPECT_EQ(platform_.reclaimed, std::vector<NodeId>{NodeId(2)});
+  ExpectError(Call("POST", "/api/v1/test/reclaim?node=4"), 404);
+  ExpectError(Call("POST", "/api/v1/test/reclaim"), 400);
+  ExpectError(Call("POST", "/api/v1/test/reclaim?node=99999999999"), 400);
+  ExpectError(Call("GET", "/api/v1/test/reclaim?node=2"), 405);
+}
+
+TEST_F(AdminServerTest, WithoutTestHooksNothingIsReclaimedOnCommand) {
+  Start(false);
+  ExpectError(Call("POST", "/api/v1/test/reclaim?node=2"), 404);
+  EXPECT_TRUE(platform_.reclaimed.empty());
 }
 
 TEST_F(AdminServerTest, FindsAnObjectByItsEncodedKey) {

@@ -133,6 +133,7 @@ std::string StatusJson(const SystemView& view) {
       {"instances",
        {{"started", Read(view.pool.instances_started)},
         {"ended", Read(view.pool.instances_ended)},
+        {"reclaimed", Read(view.pool.instances_reclaimed)},
         {"invocations_failed", Read(view.pool.invocations_failed)}}},
       {"objects", view.objects},
       {"object_bytes", view.object_bytes},
@@ -177,6 +178,23 @@ std::string NodesJson(std::span<const pool::NodeView> nodes) {
   json::array rows;
   for (const pool::NodeView& node : nodes) rows.push_back(NodeRow(node));
   return json::serialize(rows);
+}
+
+std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id) {
+  json::array rows;
+  for (const pool::Event& event : events) {
+    json::object row;
+    row["id"] = event.id;
+    row["at_ms"] = event.at;
+    row["kind"] = pool::EventKindName(event.kind);
+    row["node"] = event.node.value();
+    row["instance"] = nullptr;
+    if (event.instance != InstanceId())
+      row["instance"] = fmt::format("{:016x}", event.instance.value());
+    row["detail"] = event.detail;
+    rows.push_back(std::move(row));
+  }
+  return json::serialize(json::object{{"events", std::move(rows)}, {"last_id", last_id}});
 }
 
 std::string ObjectJson(const cache::ObjectView& object) {

@@ -209,6 +209,8 @@ void AddNodes(const SystemView& view, Families& out) {
              "Instances that became ready.");
   AddCounter(out, "instances_ended_total", view.pool.instances_ended,
              "Instances that ended, and their memory with them.");
+  AddCounter(out, "instances_reclaimed_total", view.pool.instances_reclaimed,
+             "Instances among those ended that the platform took away.");
   AddCounter(out, "invocations_failed_total", view.pool.invocations_failed,
              "Invocations that did not lead to an instance.");
 }

@@ -13,13 +13,18 @@ struct Row {
   bool test_only = false;
 };
 
-constexpr std::array<Row, 8> kRows = {{
+constexpr std::array<Row, 10> kRows = {{
     {Endpoint::kDashboard, "GET", "/"},
     {Endpoint::kHealth, "GET", "/healthz"},
     {Endpoint::kReady, "GET", "/readyz"},
     {Endpoint::kMetrics, "GET", "/metrics"},
     {Endpoint::kStatus, "GET", "/api/v1/status"},
     {Endpoint::kNodes, "GET", "/api/v1/nodes"},
+    {Endpoint::kEvents, "GET", "/api/v1/events"},
+    {.endpoint = Endpoint::kReclaim,
+     .method = "POST",
+     .path = "/api/v1/test/reclaim",
+     .test_only = true},
     {.endpoint = Endpoint::kObject, .method = "GET", .path = "/api/v1/objects/", .is_prefix = true},
     {.endpoint = Endpoint::kCorruptChunk,
      .method = "POST",

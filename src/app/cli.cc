@@ -41,6 +41,9 @@ struct Arguments {
   std::string check_file;
   RemoteOptions remote;
   std::string key;
+  std::uint32_t node = 0;
+  std::uint64_t after = 0;
+  bool follow = false;
   bool json = false;
 };
 
@@ -138,6 +141,9 @@ int RunRemote(const Arguments& arguments, int (*query)(const RemoteOptions&)) {
   options.admin = *loaded.values.admin;
   options.json = arguments.json;
   options.key = arguments.key;
+  options.node = arguments.node;
+  options.after = arguments.after;
+  options.follow = arguments.follow;
   return query(options);
 }
 
@@ -201,6 +207,17 @@ class CommandLine {
                           [](const Arguments& a) { return RunRemote(a, ShowObject); });
     where.add_option("KEY", arguments_.key, "the object's key")->required()->type_name("");
     AddRemoteFlags(where, arguments_);
+    CLI::App& events = Add(app_, "events", "List what happened to a running server's instances",
+                           [](const Arguments& a) { return RunRemote(a, ShowEvents); });
+    events.add_flag("--follow,-f", arguments_.follow, "go on as events happen, until interrupted");
+    events.add_option("--after", arguments_.after, "only events with a higher number [0]")
+        ->type_name("NUMBER");
+    AddRemoteFlags(events, arguments_);
+    CLI::App& reclaim =
+        Add(app_, "reclaim", "Take a node's instance away, to try it out (needs --test-hooks on)",
+            [](const Arguments& a) { return RunRemote(a, ReclaimNode); });
+    reclaim.add_option("NODE", arguments_.node, "the node's number")->required()->type_name("");
+    AddRemoteFlags(reclaim, arguments_);
   }
 
   void AddConfigCommands() {

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <cstdio>
 #include <optional>
 #include <string_view>
 
@@ -38,8 +40,10 @@ int Complain(int exit_code, const std::string& message) {
   return exit_code;
 }
 
-// The answer to one GET. A loop on this thread lives just for it.
-Result<net::HttpResponse> Get(const RemoteOptions& options, const std::string& target) {
+// The answer to one request. A loop on this thread lives just for it. It is awaited for
+// `options.timeout`, and `patience` more.
+Result<net::HttpResponse> Ask(const RemoteOptions& options, const std::string& method,
+                              const std::string& target, Duration patience = Duration(0)) {
   const auto timeout = ParseDuration(options.timeout);
   if (!timeout) {
     return Fail(ErrorCode::kInvalidArgument, "--timeout: " + timeout.error().message);
@@ -47,13 +51,15 @@ Result<net::HttpResponse> Get(const RemoteOptions& options, const std::string& t
   net::EventLoop loop("cli");
   std::optional<Result<net::HttpResponse>> response;
   // All by reference: `loop` runs, and with it this call, until the coroutine is through.
-  const auto ask = [](net::EventLoop& on, net::HostPort server, std::string path,
+  const auto ask = [](net::EventLoop& on, net::HostPort server, std::string verb, std::string path,
                       TimePoint deadline,
                       std::optional<Result<net::HttpResponse>>& answer) -> net::Task<> {
-    answer = co_await net::HttpGet(on, std::move(server), std::move(path), deadline);
+    answer = co_await net::HttpCall(on, std::move(server), std::move(verb), std::move(path), "",
+                                    deadline);
     on.Stop();
   };
-  loop.Spawn(ask(loop, options.admin, target, net::EventLoop::Now() + *timeout, response));
+  loop.Spawn(ask(loop, options.admin, method, target, net::EventLoop::Now() + *timeout + patience,
+                 response));
   loop.Run();
   if (!*response && response->error().code == ErrorCode::kUnavailable) {
     return Fail(ErrorCode::kUnavailable,
@@ -64,10 +70,16 @@ Result<net::HttpResponse> Get(const RemoteOptions& options, const std::string& t
   return std::move(*response);
 }
 
+int ComplainOfNoJson(const RemoteOptions& options) {
+  return Complain(kExitRuntime,
+                  fmt::format("{} is no InfiniCache admin interface: its answer is not JSON",
+                              options.admin.ToString()));
+}
+
 // Asks for `target` and prints the answer by `print`, whose result is the exit code.
 int Show(const RemoteOptions& options, const std::string& target,
          int (*print)(const boost::json::value& answer, bool json)) {
-  const auto response = Get(options, target);
+  const auto response = Ask(options, "GET", target);
   if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
   if (response->status != 200) {
     return Complain(ExitCodeOf(*response),
@@ -78,11 +90,7 @@ int Show(const RemoteOptions& options, const std::string& target,
   }
   boost::system::error_code error;
   const boost::json::value answer = boost::json::parse(response->body, error);
-  if (error) {
-    return Complain(kExitRuntime, fmt::format("{} is no InfiniCache admin interface: its answer "
-                                              "is not JSON",
-                                              options.admin.ToString()));
-  }
+  if (error) return ComplainOfNoJson(options);
   if (options.json) {
     const bool ended = response->body.ends_with('\n');
     fmt::print("{}{}", response->body, ended ? "" : "\n");
@@ -113,6 +121,56 @@ int ShowStatus(const RemoteOptions& options) {
 
 int ShowNodes(const RemoteOptions& options) {
   return Show(options, "/api/v1/nodes", PrintNodes);
+}
+
+int ShowEvents(const RemoteOptions& options) {
+  constexpr Duration kWait = std::chrono::seconds(10);
+  std::uint64_t after = options.after;
+  for (;;) {
+    const auto response =
+        Ask(options, "GET",
+            fmt::format("/api/v1/events?after={}&wait_ms={}", after,
+                        options.follow ? kWait / std::chrono::milliseconds(1) : 0),
+            options.follow ? kWait : Duration(0));
+    if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
+    if (response->status != 200) {
+      return Complain(ExitCodeOf(*response),
+                      fmt::format("{} answers {}: {}", options.admin.ToString(), response->status,
+                                  response->body));
+    }
+    boost::system::error_code error;
+    const boost::json::value answer = boost::json::parse(response->body, error);
+    const boost::json::object* fields = error ? nullptr : answer.if_object();
+    const boost::json::value* events = fields == nullptr ? nullptr : fields->if_contains("events");
+    if (events == nullptr || !events->is_array()) return ComplainOfNoJson(options);
+    for (const boost::json::value& event : events->get_array()) {
+      fmt::print("{}\n", options.json ? boost::json::serialize(event) : EventText(event));
+      after = std::max(after, EventNumber(event));
+    }
+    std::fflush(stdout);
+    // The server gives them in portions.
+    if (!options.follow && events->get_array().empty()) return kExitOk;
+  }
+}
+
+int ReclaimNode(const RemoteOptions& options) {
+  const auto response =
+      Ask(options, "POST", fmt::format("/api/v1/test/reclaim?node={}", options.node));
+  if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
+  if (response->status == 200) {
+    fmt::print("{}",
+               options.json ? response->body : fmt::format("node {} is reclaimed\n", options.node));
+    return kExitOk;
+  }
+  // Without the hooks there is no such page.
+  if (response->body.find("no such page") != std::string::npos) {
+    return Complain(kExitRuntime,
+                    fmt::format("the server at {} takes no instances away on command: start it "
+                                "with --test-hooks on",
+                                options.admin.ToString()));
+  }
+  return Complain(ExitCodeOf(*response), fmt::format("{} answers {}: {}", options.admin.ToString(),
+                                                     response->status, response->body));
 }
 
 int ShowObject(const RemoteOptions& options) {

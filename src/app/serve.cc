@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "admin/admin_server.h"
+#include "app/reclaim_setting.h"
 #include "app/redis_config.h"
 #include "base/log.h"
 #include "cache/cache.h"
@@ -77,7 +78,7 @@ tl::unexpected<Error> NameTheFlag(Error error, std::string_view flag) {
 // when no loop runs any more and no task is left.
 class Service {
  public:
-  Service(const LoadedSettings& loaded, std::string password, std::string node_program,
+  Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
           std::string_view version);
 
   Status Listen();
@@ -85,7 +86,7 @@ class Service {
   void Run();
 
  private:
-  platform::LocalOptions LocalOptionsOf(std::string node_program) const;
+  platform::LocalOptions LocalOptionsOf(platform::LocalOptions options) const;
   pool::PoolOptions PoolOptionsOf() const;
   cache::CacheOptions CacheOptionsOf() const;
   proxy::ServerOptions ServerOptionsOf(std::string password);
@@ -119,7 +120,7 @@ class Service {
   std::unique_ptr<admin::AdminServer> admin_;  // null: off
 };
 
-Service::Service(const LoadedSettings& loaded, std::string password, std::string node_program,
+Service::Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
                  std::string_view version)
     : loaded_(loaded), settings_(loaded.values), version_(version) {
   std::vector<net::EventLoop*> loops;
@@ -127,8 +128,7 @@ Service::Service(const LoadedSettings& loaded, std::string password, std::string
     loops_.push_back(std::make_unique<net::EventLoop>(fmt::format("data-{}", i)));
     loops.push_back(loops_.back().get());
   }
-  platform_ =
-      std::make_unique<platform::LocalPlatform>(control_, LocalOptionsOf(std::move(node_program)));
+  platform_ = std::make_unique<platform::LocalPlatform>(control_, LocalOptionsOf(std::move(local)));
   pool_ = std::make_unique<pool::Pool>(control_, *platform_, PoolOptionsOf());
   cache_ = std::make_unique<cache::Cache>(control_, *pool_, clock_, CacheOptionsOf(), loops);
   server_ = std::make_unique<proxy::Server>(control_, *cache_, *pool_,
@@ -140,15 +140,18 @@ Service::Service(const LoadedSettings& loaded, std::string password, std::string
   }
 }
 
-platform::LocalOptions Service::LocalOptionsOf(std::string node_program) const {
-  platform::LocalOptions options;
-  options.node_program = std::move(node_program);
+// `options` has what had to be read and checked before.
+platform::LocalOptions Service::LocalOptionsOf(platform::LocalOptions options) const {
   options.node_memory_bytes = settings_.node_memory;
   options.bandwidth_bytes_per_second = settings_.node_bandwidth;
   options.socket_buffer_bytes = kLocalLinkBufferBytes;
   options.secret = secret_;
   options.log_level = settings_.log_level;
   options.test_hooks = settings_.test_hooks;
+  options.cold_start_min = settings_.cold_start_min;
+  options.cold_start_max = settings_.cold_start_max;
+  options.reclaim_grace = settings_.reclaim_grace;
+  options.seed = static_cast<std::uint64_t>(clock_.WallNow());
   return options;
 }
 
@@ -360,7 +363,13 @@ Status Serve(const LoadedSettings& loaded, std::string_view version) {
   if (!node_program) return tl::make_unexpected(node_program.error());
   if (auto status = CheckNodeProgram(*node_program); !status) return status;
 
-  Service service(loaded, std::move(*password), std::move(*node_program), version);
+  auto reclaim = LoadReclaimModel(settings.reclaim);
+  if (!reclaim) return tl::make_unexpected(reclaim.error());
+
+  platform::LocalOptions local;
+  local.node_program = std::move(*node_program);
+  local.reclaim = std::move(*reclaim);
+  Service service(loaded, std::move(*password), std::move(local), version);
   if (auto status = service.Listen(); !status) return status;
   service.Run();
   return {};

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "app/duration.h"
+#include "app/reclaim_setting.h"
 #include "app/settings.h"
 #include "base/limits.h"
 
@@ -208,6 +209,36 @@ Status ParseCodeSetting(std::string_view text, Settings& settings) {
   return {};
 }
 
+Status ParseReclaimSetting(std::string_view text, Settings& settings) {
+  if (auto status = CheckReclaim(text); !status) return status;
+  settings.reclaim = text;
+  return {};
+}
+
+constexpr Duration kColdStartMax = std::chrono::minutes(1);
+
+// "150ms", or "100ms..2s".
+Status ParseColdStart(std::string_view text, Settings& settings) {
+  const std::size_t dots = text.find("..");
+  const auto min = ParseDuration(text.substr(0, dots));
+  if (!min) return tl::make_unexpected(min.error());
+  const auto max = dots == std::string_view::npos ? min : ParseDuration(text.substr(dots + 2));
+  if (!max) return tl::make_unexpected(max.error());
+  if (*min > *max || *min < Duration(0) || *max > kColdStartMax) {
+    return Invalid(fmt::format("'{}' is not a time, or a range of times, from 0s to {}", text,
+                               PrintDuration(kColdStartMax)));
+  }
+  settings.cold_start_min = *min;
+  settings.cold_start_max = *max;
+  return {};
+}
+
+std::string PrintColdStart(const Settings& settings) {
+  const std::string min = PrintDuration(settings.cold_start_min);
+  if (settings.cold_start_min == settings.cold_start_max) return min;
+  return fmt::format("{}..{}", min, PrintDuration(settings.cold_start_max));
+}
+
 constexpr std::string_view kClients = "Clients";
 constexpr std::string_view kNodes = "Nodes";
 constexpr std::string_view kObjects = "Objects";
@@ -247,6 +278,18 @@ constexpr SettingSpec kSpecs[] = {
     {"node-program", kNodes, "FILE",
      "the program that a local node runs; empty: infinicache-node beside this program, or on PATH",
      TextField{&Settings::node_program}},
+    {"reclaim", kNodes, "MODEL",
+     "when instances are taken away, as a provider of functions would: none, max-life:10m, "
+     "poisson:6/1h (6 an hour over the pool), spikes:2/5m (2 at once every 5 minutes) or "
+     "replay:FILE (lines of seconds and node)",
+     CustomField{ParseReclaimSetting, [](const Settings& s) { return s.reclaim; }}},
+    {"reclaim-grace", kNodes, "DURATION",
+     "time that a reclaimed instance has to end after SIGTERM; 0s: it is killed without notice",
+     DurationField{&Settings::reclaim_grace, seconds(0), minutes(10)}},
+    {"cold-start", kNodes, "DURATION",
+     "how long an instance takes to start, beyond what its process takes; a range as "
+     "100ms..2s is drawn from",
+     CustomField{ParseColdStart, PrintColdStart}},
 
     {"code", kObjects, "D+P",
      "erasure code of large objects: d data and p parity chunks, each on another node; any d of "

@@ -39,7 +39,11 @@ struct Settings {
   std::uint64_t node_memory = 512 * kMiB;
   std::uint64_t node_bandwidth = 0;  // bytes per second and link; 0: unlimited
   Duration node_timeout = std::chrono::seconds(5);
-  std::string node_program;  // empty: beside our own
+  std::string node_program;      // empty: beside our own
+  std::string reclaim = "none";  // app/reclaim_setting.h
+  Duration reclaim_grace{0};     // 0: without notice
+  Duration cold_start_min{0};
+  Duration cold_start_max{0};
 
   coding::Code code;
   std::uint64_t max_object_size = 2 * kGiB;

@@ -1,10 +1,12 @@
 #include "app/status_text.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cstdint>
+#include <ctime>
 #include <string_view>
 #include <vector>
 
@@ -212,6 +214,18 @@ std::string ObjectText(const json::value& object, WallMillis now) {
                      Number(object, "/surviving"), Counted(rows.size() - 1, "chunk"),
                      Number(object, "/needed")) +
          Table(rows, {0, 2, 4});
+}
+
+std::string EventText(const json::value& event) {
+  const std::uint64_t at_ms = Number(event, "/at_ms");
+  const auto at = static_cast<std::time_t>(at_ms / 1000);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z  {:<18}  node {:<4}  {:<16}  {}", fmt::gmtime(at),
+                     at_ms % 1000, Text(event, "/kind"), Number(event, "/node"),
+                     Text(event, "/instance"), Text(event, "/detail"));
+}
+
+std::uint64_t EventNumber(const json::value& event) {
+  return Number(event, "/id");
 }
 
 }  // namespace infinicache::app

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
+#include <cstdint>
 #include <string>
 
 #include "base/clock.h"
@@ -22,5 +23,9 @@ bool AllNodesActive(const boost::json::value& nodes);
 
 // Of /api/v1/objects/{key}, at the time `now`.
 std::string ObjectText(const boost::json::value& object, WallMillis now);
+
+// One event of /api/v1/events: "2026-11-25T08:30:00.125Z  instance_reclaimed  node 3  00ab…  why".
+std::string EventText(const boost::json::value& event);
+std::uint64_t EventNumber(const boost::json::value& event);
 
 }  // namespace infinicache::app

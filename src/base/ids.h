@@ -13,6 +13,8 @@ namespace infinicache {
 template <typename Tag, typename Raw>
 class StrongId {
  public:
+  using Value = Raw;
+
   constexpr StrongId() = default;
   constexpr explicit StrongId(Raw value) : value_(value) {}
   constexpr Raw value() const { return value_; }

@@ -72,12 +72,18 @@ class PlatformForTest final : public platform::Platform {
     for (const auto& [node, server] : servers_) server->Stop();
   }
 
+  Status Reclaim(NodeId node) override {
+    if (!servers_.contains(node)) return Fail(ErrorCode::kNotFound, "no instance");
+    control_.Post([this, node] { End(node, {true, "reclaimed"}); });
+    return {};
+  }
+
   // The instance of `node` ends, as by a kill.
-  void End(NodeId node) {
+  void End(NodeId node, const platform::InstanceEnd& end = {false, "killed by a test"}) {
     servers_[node]->Stop();
     retired_.push_back(std::move(servers_[node]));
     servers_.erase(node);
-    observer_->OnInstanceEnded(instances_[node], "killed by a test");
+    observer_->OnInstanceEnded(instances_[node], end);
   }
 
   bool reviving = true;  // whether invocations lead to an instance

@@ -36,12 +36,18 @@ struct Instance {
   int pid = 0;  // 0 where instances are not processes of this machine
 };
 
+// How an instance ended.
+struct InstanceEnd {
+  bool reclaimed = false;  // the platform took it away, else it ended for another reason
+  std::string reason = {};
+};
+
 class Observer {
  public:
   virtual ~Observer() = default;
   virtual void OnInstanceReady(const Instance& instance) = 0;
   // The instance and its memory are gone.
-  virtual void OnInstanceEnded(const Instance& instance, const std::string& reason) = 0;
+  virtual void OnInstanceEnded(const Instance& instance, const InstanceEnd& end) = 0;
   // An invocation did not lead to an instance.
   virtual void OnInvokeFailed(NodeId node, const Error& error) = 0;
 };
@@ -55,6 +61,9 @@ class Platform {
   virtual void set_observer(Observer* observer) = 0;
   // Starts an instance of `node`, which must have none. The answer comes to the observer.
   virtual void Invoke(NodeId node) = 0;
+  // Takes the node's instance away, as a provider may at any time: its end comes to the observer.
+  // Errors: kNotFound (the node has no instance that is ready).
+  virtual Status Reclaim(NodeId node) = 0;
   // Ends every instance, in order first and by force after `grace`, and waits for their end. No
   // event follows.
   virtual void Stop(Duration grace) = 0;

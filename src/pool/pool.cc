@@ -124,10 +124,12 @@ void Pool::OnInstanceReady(const platform::Instance& instance) {
   Add(stats_.instances_started);
   LOG_DEBUG("node is up node={} instance={:016x} address={}", instance.node.value(),
             instance.id.value(), instance.address.ToString());
+  events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, instance.node, instance.id,
+              instance.address.ToString());
   Announce(instance.node, epoch, instance.id, instance.address);
 }
 
-void Pool::OnInstanceEnded(const platform::Instance& instance, const std::string& reason) {
+void Pool::OnInstanceEnded(const platform::Instance& instance, const platform::InstanceEnd& end) {
   Node& node = *nodes_[instance.node.value()];
   NodeShared& shared = shared_[instance.node.value()];
   const Epoch lost(shared.epoch.exchange(0));
@@ -138,18 +140,37 @@ void Pool::OnInstanceEnded(const platform::Instance& instance, const std::string
     node.instance = {};
   }
   Add(stats_.instances_ended);
-  LOG_WARN("instance ended node={} instance={:016x}: {}", instance.node.value(),
-           instance.id.value(), reason);
+  if (end.reclaimed) {
+    Add(stats_.instances_reclaimed);
+    LOG_INFO("instance reclaimed node={} instance={:016x}", instance.node.value(),
+             instance.id.value());
+  } else {
+    LOG_WARN("instance ended node={} instance={:016x}: {}", instance.node.value(),
+             instance.id.value(), end.reason);
+  }
+  events_.Add(clock_.WallNow(),
+              end.reclaimed ? EventKind::kInstanceReclaimed : EventKind::kInstanceEnded,
+              instance.node, instance.id, end.reason);
   Announce(instance.node, Epoch(), InstanceId(), {});
   if (on_instance_lost_) on_instance_lost_(instance.node, lost);
-  if (net::EventLoop::Now() - node.ready_at > kStableAfter) node.backoff.Reset();
+  // What the platform took away had not failed.
+  if (end.reclaimed || net::EventLoop::Now() - node.ready_at > kStableAfter) node.backoff.Reset();
   InvokeLater(instance.node);
 }
 
 void Pool::OnInvokeFailed(NodeId node, const Error& error) {
   Add(stats_.invocations_failed);
+  events_.Add(clock_.WallNow(), EventKind::kInvocationFailed, node, InstanceId(), error.ToString());
   LOG_WARN("node did not start node={}: {}", node.value(), error.ToString());
   InvokeLater(node);
+}
+
+Status Pool::Reclaim(NodeId node) {
+  if (node.value() >= nodes_.size()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("there is no node {}; nodes are 0 to {}",
+                                                  node.value(), nodes_.size() - 1));
+  }
+  return platform_.Reclaim(node);
 }
 
 std::size_t Pool::active() const {

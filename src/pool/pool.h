@@ -22,6 +22,7 @@
 #include "net/timer.h"
 #include "platform/platform.h"
 #include "policy/backoff.h"
+#include "pool/event_log.h"
 #include "pool/link.h"
 #include "pool/node_state.h"
 
@@ -57,6 +58,7 @@ struct PoolOptions {
 struct PoolStats {
   Counter instances_started{0};
   Counter instances_ended{0};
+  Counter instances_reclaimed{0};  // among those ended
   Counter invocations_failed{0};
 };
 
@@ -87,9 +89,14 @@ class Pool final : public platform::Observer {
   // From any thread.
   std::vector<NodeView> View() const;
   const PoolStats& stats() const { return stats_; }
+  const EventLog& events() const { return events_; }
+  // Has the platform take a node's instance away. Errors: kNotFound (no such node, or it has no
+  // instance).
+  Status Reclaim(NodeId node);
 
   void OnInstanceReady(const platform::Instance& instance) override;
-  void OnInstanceEnded(const platform::Instance& instance, const std::string& reason) override;
+  void OnInstanceEnded(const platform::Instance& instance,
+                       const platform::InstanceEnd& end) override;
   void OnInvokeFailed(NodeId node, const Error& error) override;
 
  private:
@@ -117,6 +124,8 @@ class Pool final : public platform::Observer {
   std::vector<std::unique_ptr<LoopLinks>> loops_;
   std::function<void(NodeId, Epoch)> on_instance_lost_;
   PoolStats stats_;
+  EventLog events_;
+  const SystemClock clock_;
 };
 
 }  // namespace infinicache::pool

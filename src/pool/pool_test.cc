@@ -67,12 +67,18 @@ class FakePlatform final : public platform::Platform {
     for (const auto& [node, server] : servers_) server->Stop();
   }
 
+  Status Reclaim(NodeId node) override {
+    if (!servers_.contains(node)) return Fail(ErrorCode::kNotFound, "no instance");
+    control_.Post([this, node] { End(node, {true, "reclaimed"}); });
+    return {};
+  }
+
   // The instance of `node` ends, as by a kill.
-  void End(NodeId node) {
+  void End(NodeId node, const platform::InstanceEnd& end = {false, "killed by a test"}) {
     servers_[node]->Stop();
     retired_.push_back(std::move(servers_[node]));
     servers_.erase(node);
-    observer_->OnInstanceEnded(instances[node], "killed by a test");
+    observer_->OnInstanceEnded(instances[node], end);
   }
 
   std::vector<std::pair<NodeId, TimePoint>> invoked;
@@ -126,6 +132,41 @@ class PoolTest : public testing::Test {
   LoopLinks& links_ = pool_.AddLoop(loop_);
   std::vector<std::pair<NodeId, Epoch>> lost_;
 };
+
+TEST_F(PoolTest, AReclaimedInstanceIsReplacedAtOnceHoweverOftenItHappens) {
+  Start();
+  AwaitConnected(3);
+  EXPECT_EQ(pool_.Reclaim(NodeId(3)).error().code, ErrorCode::kNotFound);
+  constexpr std::size_t kReclaims = 8;  // by then a failing node would wait for seconds
+  for (std::size_t i = 1; i <= kReclaims; ++i) {
+    const std::size_t invocations = platform_.invoked.size();
+    ASSERT_TRUE(pool_.Reclaim(NodeId(1)));
+    net::RunUntil(loop_, [&] { return platform_.invoked.size() > invocations; });
+    AwaitConnected(3);
+    EXPECT_EQ(lost_.size(), i);
+  }
+  const TimePoint last = platform_.invoked.back().second;
+  const TimePoint before = platform_.invoked[platform_.invoked.size() - 2].second;
+  EXPECT_LT(last - before, std::chrono::seconds(2)) << "the back-off of failures was applied";
+  EXPECT_EQ(Read(pool_.stats().instances_reclaimed), kReclaims);
+  EXPECT_EQ(Read(pool_.stats().instances_ended), kReclaims);
+}
+
+TEST_F(PoolTest, TellsWhatHappenedInItsEvents) {
+  platform_.failing = 1;
+  Start();
+  AwaitConnected(3);
+  platform_.End(NodeId(2));
+  ASSERT_TRUE(pool_.Reclaim(NodeId(0)));
+  net::RunUntil(loop_, [&] { return pool_.events().last_id() >= 8; });
+  std::map<std::string, int> kinds;
+  for (const Event& event : pool_.events().After(0, 100))
+    ++kinds[std::string(EventKindName(event.kind))];
+  EXPECT_EQ(kinds["invocation_failed"], 1);
+  EXPECT_EQ(kinds["instance_started"], 5);
+  EXPECT_EQ(kinds["instance_ended"], 1);
+  EXPECT_EQ(kinds["instance_reclaimed"], 1);
+}
 
 TEST_F(PoolTest, StartsAnInstanceOfEveryNodeAndLinksToIt) {
   EXPECT_EQ(pool_.size(), 3U);

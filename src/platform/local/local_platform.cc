@@ -90,7 +90,7 @@ Result<Instance> ParseReadyLine(NodeId node, std::string_view line) {
 }  // namespace
 
 struct LocalPlatform::Process {
-  explicit Process(net::EventLoop& loop) : start_timer(loop) {}
+  explicit Process(net::EventLoop& loop) : start_timer(loop), reclaim_timer(loop) {}
   ~Process() {
     CloseFd(input);
     if (pid > 0) {  // not reaped: end it now
@@ -109,6 +109,8 @@ struct LocalPlatform::Process {
   std::optional<net::ReadWatch> output_watch;
   std::optional<net::ReadWatch> exit_watch;
   net::Timer start_timer;
+  bool reclaimed = false;
+  net::Timer reclaim_timer;  // ends the notice
 };
 
 Result<std::string> FindNodeProgram() {
@@ -131,7 +133,12 @@ Result<std::string> FindNodeProgram() {
 }
 
 LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options)
-    : control_(control), options_(std::move(options)) {
+    : control_(control),
+      options_(std::move(options)),
+      random_(options_.seed),
+      reclaims_(options_.reclaim, random_(), net::EventLoop::Now()),
+      reclaim_timer_(control) {
+  CHECK(options_.cold_start_min <= options_.cold_start_max);
   traits_.inbound = true;
   traits_.same_host = true;
   traits_.node_memory_bytes = options_.node_memory_bytes;
@@ -142,7 +149,24 @@ LocalPlatform::~LocalPlatform() {
 }
 
 void LocalPlatform::Invoke(NodeId node) {
-  CHECK(!processes_.contains(node), "node {} has an instance", node.value());
+  CHECK(!processes_.contains(node) && !cold_starts_.contains(node), "node {} has an instance",
+        node.value());
+  const Duration delay = DrawColdStart();
+  if (delay == Duration(0)) return Start(node);
+  auto& timer = cold_starts_[node] = std::make_unique<net::Timer>(control_);
+  timer->Start(delay, [this, node] {
+    cold_starts_.erase(node);
+    Start(node);
+  });
+}
+
+Duration LocalPlatform::DrawColdStart() {
+  const Duration range = options_.cold_start_max - options_.cold_start_min;
+  return options_.cold_start_min + Duration(static_cast<Duration::rep>(random_.Below(
+                                       static_cast<std::uint64_t>(range.count()) + 1)));
+}
+
+void LocalPlatform::Start(NodeId node) {
   auto spawned = Spawn(node);
   if (!spawned) {
     control_.Post([stopped = stopped_, observer = observer_, node, error = spawned.error()] {
@@ -244,6 +268,8 @@ void LocalPlatform::OnOutput(Process& process) {
   process.instance = *instance;
   process.ready = true;
   process.start_timer.Cancel();
+  reclaims_.InstanceStarted(process.instance.node, net::EventLoop::Now());
+  ArmReclaims();
   observer_->OnInstanceReady(process.instance);
 }
 
@@ -262,24 +288,69 @@ void LocalPlatform::OnExit(Process& process) {
   const NodeId node = process.instance.node;
   const Instance instance = process.instance;
   const bool was_ready = process.ready;
+  const bool reclaimed = process.reclaimed;
   const std::string reason = DescribeEnd(info);
   const Error failure = process.fault.value_or(
       Error{ErrorCode::kUnavailable,
             fmt::format("node {} {} before it was ready; its log says why", node.value(), reason)});
   processes_.erase(node);
   if (was_ready) {
-    observer_->OnInstanceEnded(instance, reason);
+    reclaims_.InstanceEnded(node);
+    ArmReclaims();
+    observer_->OnInstanceEnded(instance,
+                               {reclaimed, reclaimed ? "reclaimed by the platform" : reason});
   } else {
     observer_->OnInvokeFailed(node, failure);
   }
 }
 
+Status LocalPlatform::Reclaim(NodeId node) {
+  const auto found = processes_.find(node);
+  if (found == processes_.end() || !found->second->ready)
+    return Fail(ErrorCode::kNotFound, fmt::format("node {} has no instance", node.value()));
+  BeginReclaim(*found->second);
+  return {};
+}
+
+// OnExit reports it.
+void LocalPlatform::BeginReclaim(Process& process) {
+  if (std::exchange(process.reclaimed, true)) return;
+  if (options_.reclaim_grace == Duration(0)) {
+    kill(process.pid, SIGKILL);
+    return;
+  }
+  kill(process.pid, SIGTERM);
+  kill(process.pid, SIGCONT);  // a stopped process does not see the first signal
+  process.reclaim_timer.Start(options_.reclaim_grace, [&process] { kill(process.pid, SIGKILL); });
+}
+
+void LocalPlatform::ArmReclaims() {
+  const TimePoint next = reclaims_.Next();
+  if (next == TimePoint::max()) {
+    reclaim_timer_.Cancel();
+    return;
+  }
+  reclaim_timer_.Start(std::max(next - net::EventLoop::Now(), Duration(0)),
+                       [this] { ReclaimDue(); });
+}
+
+void LocalPlatform::ReclaimDue() {
+  for (const NodeId node : reclaims_.Due(net::EventLoop::Now())) {
+    if (const auto found = processes_.find(node); found != processes_.end())
+      BeginReclaim(*found->second);
+  }
+  ArmReclaims();
+}
+
 void LocalPlatform::Stop(Duration grace) {
   *stopped_ = true;
+  reclaim_timer_.Cancel();
+  cold_starts_.clear();
   for (auto& [node, process] : processes_) {
     process->output_watch.reset();
     process->exit_watch.reset();
     process->start_timer.Cancel();
+    process->reclaim_timer.Cancel();
     kill(process->pid, SIGTERM);
     kill(process->pid, SIGCONT);  // a stopped process does not see the first signal
   }

@@ -81,15 +81,15 @@ bool Exists(pid_t pid) {
 class RecordingObserver final : public Observer {
  public:
   void OnInstanceReady(const Instance& instance) override { ready.push_back(instance); }
-  void OnInstanceEnded(const Instance& instance, const std::string& reason) override {
-    ended.emplace_back(instance, reason);
+  void OnInstanceEnded(const Instance& instance, const InstanceEnd& end) override {
+    ended.emplace_back(instance, end);
   }
   void OnInvokeFailed(NodeId node, const Error& error) override {
     failed.emplace_back(node, error);
   }
 
   std::vector<Instance> ready;
-  std::vector<std::pair<Instance, std::string>> ended;
+  std::vector<std::pair<Instance, InstanceEnd>> ended;
   std::vector<std::pair<NodeId, Error>> failed;
 };
 
@@ -216,7 +216,8 @@ TEST_F(LocalPlatformTest, AKilledNodeIsReportedAndCanBeInvokedAgain) {
   EXPECT_EQ(observer_.ended[0].first.node, NodeId(3));
   EXPECT_EQ(observer_.ended[0].first.id, first.id);
   EXPECT_EQ(observer_.ended[0].first.address, first.address);
-  EXPECT_EQ(observer_.ended[0].second, "killed by signal 9");
+  EXPECT_EQ(observer_.ended[0].second.reason, "killed by signal 9");
+  EXPECT_FALSE(observer_.ended[0].second.reclaimed);
   EXPECT_FALSE(Exists(first.pid)) << "not reaped";
 
   const Instance second = StartOne();
@@ -229,7 +230,70 @@ TEST_F(LocalPlatformTest, ANodeThatEndsInOrderIsReported) {
   const Instance instance = StartOne();
   ASSERT_EQ(kill(instance.pid, SIGTERM), 0);
   net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
-  EXPECT_EQ(observer_.ended[0].second, "exited with status 0");
+  EXPECT_EQ(observer_.ended[0].second.reason, "exited with status 0");
+}
+
+TEST_F(LocalPlatformTest, AReclaimWithoutNoticeKillsTheInstance) {
+  Make(Options(NodeProgram()));
+  EXPECT_EQ(platform_->Reclaim(NodeId(3)).error().code, ErrorCode::kNotFound);
+  const Instance instance = StartOne();
+  // Stopped or not makes no difference to SIGKILL.
+  ASSERT_EQ(kill(instance.pid, SIGSTOP), 0);
+  ASSERT_TRUE(platform_->Reclaim(NodeId(3)));
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  EXPECT_TRUE(observer_.ended[0].second.reclaimed);
+  EXPECT_EQ(observer_.ended[0].first.id, instance.id);
+  EXPECT_FALSE(Exists(instance.pid));
+  EXPECT_NE(StartOne().id, instance.id);
+}
+
+TEST_F(LocalPlatformTest, AReclaimWithNoticeLetsTheInstanceEndInOrder) {
+  LocalOptions options = Options(Script("trap 'exit 0' TERM\necho '" + std::string(kReadyLine) +
+                                        "'\nwhile :; do sleep 0.01; done"));
+  options.reclaim_grace = net::kTestPatience;
+  Make(options);
+  StartOne();
+  ASSERT_TRUE(platform_->Reclaim(NodeId(3)));
+  ASSERT_TRUE(platform_->Reclaim(NodeId(3))) << "once more changes nothing";
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  EXPECT_TRUE(observer_.ended[0].second.reclaimed);
+}
+
+TEST_F(LocalPlatformTest, AnInstanceThatIgnoresTheNoticeIsKilled) {
+  LocalOptions options = Options(
+      Script("trap '' TERM\necho '" + std::string(kReadyLine) + "'\nwhile :; do sleep 0.01; done"));
+  options.reclaim_grace = milliseconds(30);
+  Make(options);
+  StartOne();
+  ASSERT_TRUE(platform_->Reclaim(NodeId(3)));
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  EXPECT_TRUE(observer_.ended[0].second.reclaimed);
+}
+
+TEST_F(LocalPlatformTest, TheScheduleReclaimsInstances) {
+  LocalOptions options = Options(NodeProgram());
+  options.reclaim = {policy::ReclaimModel::Kind::kMaxLife, 1, milliseconds(50), {}};
+  Make(options);
+  const Instance first = StartOne(NodeId(3));
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  EXPECT_EQ(observer_.ended[0].first.id, first.id);
+  EXPECT_TRUE(observer_.ended[0].second.reclaimed);
+  const Instance second = StartOne(NodeId(3));
+  net::RunUntil(loop_, [&] { return observer_.ended.size() == 2; });
+  EXPECT_EQ(observer_.ended[1].first.id, second.id);
+}
+
+TEST_F(LocalPlatformTest, AColdStartDelaysTheInstanceAndEndsWithThePlatform) {
+  LocalOptions options = Options(NodeProgram());
+  options.cold_start_min = options.cold_start_max = milliseconds(40);
+  Make(options);
+  const TimePoint begin = net::EventLoop::Now();
+  StartOne(NodeId(3));
+  EXPECT_GE(net::EventLoop::Now() - begin, milliseconds(40));
+  platform_->Invoke(NodeId(4));
+  platform_->Stop(seconds(5));
+  net::RunReady(loop_);
+  EXPECT_EQ(observer_.ready.size(), 1U);
 }
 
 TEST_F(LocalPlatformTest, ReadsAReadyLineThatComesInPieces) {

@@ -1,0 +1,95 @@
+#include "policy/reclaim_schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <utility>
+
+#include "base/check.h"
+
+namespace infinicache::policy {
+
+using Kind = ReclaimModel::Kind;
+
+ReclaimSchedule::ReclaimSchedule(ReclaimModel model, std::uint64_t seed, TimePoint start)
+    : model_(std::move(model)), random_(seed), start_(start) {
+  const bool timed = model_.kind != Kind::kNone && model_.kind != Kind::kReplay;
+  CHECK(!timed || (model_.interval > Duration(0) && model_.count > 0));
+  CHECK(std::is_sorted(model_.replay.begin(), model_.replay.end(),
+                       [](const auto& a, const auto& b) { return a.at < b.at; }));
+  if (model_.kind == Kind::kPoisson || model_.kind == Kind::kSpikes) next_ = start + Gap();
+}
+
+// Until the next reclaim (Poisson) or spike. By inversion: -ln(1 - u) is exponential with mean 1.
+Duration ReclaimSchedule::Gap() {
+  if (model_.kind == Kind::kSpikes) return model_.interval;
+  const double mean =
+      static_cast<double>(model_.interval.count()) / static_cast<double>(model_.count);
+  const double gap = -std::log1p(-random_.Unit()) * mean;
+  return std::max(Duration(1), Duration(static_cast<Duration::rep>(gap)));
+}
+
+TimePoint ReclaimSchedule::OldestEnd() const {
+  TimePoint end = TimePoint::max();
+  for (const auto& [node, since] : living_) end = std::min(end, since + model_.interval);
+  return end;
+}
+
+TimePoint ReclaimSchedule::Next() const {
+  switch (model_.kind) {
+    case Kind::kNone:
+      return TimePoint::max();
+    case Kind::kMaxLife:
+      return OldestEnd();
+    case Kind::kPoisson:
+    case Kind::kSpikes:
+      return next_;
+    case Kind::kReplay:
+      return replayed_ < model_.replay.size() ? start_ + model_.replay[replayed_].at
+                                              : TimePoint::max();
+  }
+  return TimePoint::max();
+}
+
+std::vector<NodeId> ReclaimSchedule::Due(TimePoint now) {
+  std::vector<NodeId> due;
+  while (Next() <= now) {
+    switch (model_.kind) {
+      case Kind::kNone:
+        break;
+      case Kind::kMaxLife: {
+        const auto oldest =
+            std::min_element(living_.begin(), living_.end(),
+                             [](const auto& a, const auto& b) { return a.second < b.second; });
+        Take(oldest->first, due);
+        break;
+      }
+      case Kind::kPoisson:
+        TakeDrawn(1, due);
+        next_ += Gap();
+        break;
+      case Kind::kSpikes:
+        TakeDrawn(model_.count, due);
+        next_ += Gap();
+        break;
+      case Kind::kReplay:
+        Take(model_.replay[replayed_++].node, due);
+        break;
+    }
+  }
+  return due;
+}
+
+void ReclaimSchedule::TakeDrawn(std::uint64_t count, std::vector<NodeId>& due) {
+  for (; count > 0 && !living_.empty(); --count) {
+    const auto drawn =
+        std::next(living_.begin(), static_cast<std::ptrdiff_t>(random_.Below(living_.size())));
+    Take(drawn->first, due);
+  }
+}
+
+void ReclaimSchedule::Take(NodeId node, std::vector<NodeId>& due) {
+  if (living_.erase(node) > 0) due.push_back(node);
+}
+
+}  // namespace infinicache::policy

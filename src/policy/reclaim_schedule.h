@@ -1,0 +1,70 @@
+// When a modelled platform takes instances away: the reclaims that a provider would make.
+//
+// Models, each over the instances that live at the time:
+//   none      never
+//   max life  each instance when it is `interval` old
+//   Poisson   one drawn instance at a time, `count` per `interval` on average over the whole pool;
+//             the gaps are exponential. InfiniCache's measurements of AWS Lambda (FAST 2020,
+//             section 3) found reclaims per minute that fit this in some months
+//   spikes    `count` drawn instances at once, every `interval`: the mass reclaims of the others
+//   replay    given nodes at given times after the start
+//
+// Pure: time is given, randomness comes from a seed. Not thread-safe. Cost: Due and Next are linear
+// in the number of living instances.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/random.h"
+
+namespace infinicache::policy {
+
+struct ReclaimEvent {
+  Duration at{0};  // after the start
+  NodeId node;
+  friend bool operator==(const ReclaimEvent&, const ReclaimEvent&) = default;
+};
+
+struct ReclaimModel {
+  enum class Kind : std::uint8_t { kNone, kMaxLife, kPoisson, kSpikes, kReplay };
+  Kind kind = Kind::kNone;
+  std::uint64_t count = 1;           // kPoisson, kSpikes; > 0
+  Duration interval{0};              // kMaxLife, kPoisson, kSpikes; > 0
+  std::vector<ReclaimEvent> replay;  // kReplay; by time
+};
+
+class ReclaimSchedule {
+ public:
+  // Poisson and spikes count from `start`, and so do a replay's times.
+  ReclaimSchedule(ReclaimModel model, std::uint64_t seed, TimePoint start);
+
+  // At most one instance of a node lives at a time; a second Started replaces the first.
+  void InstanceStarted(NodeId node, TimePoint now) { living_[node] = now; }
+  void InstanceEnded(NodeId node) { living_.erase(node); }
+
+  // When Due has to be asked next; TimePoint::max() if nothing is to come. Changes when an instance
+  // starts or ends.
+  TimePoint Next() const;
+  // The nodes whose instances are to be reclaimed at `now`, each once. They no longer count as
+  // living. What was due while nobody asked is made up for.
+  std::vector<NodeId> Due(TimePoint now);
+
+ private:
+  TimePoint OldestEnd() const;
+  Duration Gap();
+  void TakeDrawn(std::uint64_t count, std::vector<NodeId>& due);
+  void Take(NodeId node, std::vector<NodeId>& due);
+
+  const ReclaimModel model_;
+  Random random_;
+  const TimePoint start_;
+  TimePoint next_ = TimePoint::max();  // kPoisson, kSpikes
+  std::size_t replayed_ = 0;
+  std::map<NodeId, TimePoint> living_;  // since when
+};
+
+}  // namespace infinicache::policy
