@@ -218,6 +218,8 @@ Task<SystemView> AdminServer::View() {
       .objects_expiring = directory.expiring(),
       .objects_expired = directory.expired(),
       .repairs_queued = cache_.repairs_queued(),
+      .repair_bytes_queued = cache_.repair_bytes_queued(),
+      .repair_bytes_per_second = cache_.repair_bytes_per_second(),
       .clients = front_.clients(),
       .loops = std::move(loops),
       .cache = cache_.stats(),

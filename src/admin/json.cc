@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -165,6 +166,8 @@ std::string StatusJson(const SystemView& view) {
       {"bytes_written", Read(cache.bytes_written)},
       {"repairs",
        {{"queued", view.repairs_queued},
+        {"bytes_queued", view.repair_bytes_queued},
+        {"bytes_per_second", std::llround(view.repair_bytes_per_second)},
         {"done", Read(cache.chunks_repaired)},
         {"failed", Read(cache.repairs_failed)},
         {"bytes", Read(cache.repair_bytes)}}},

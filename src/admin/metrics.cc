@@ -167,6 +167,8 @@ void AddReads(const SystemView& view, Families& out) {
 void AddRepairs(const SystemView& view, Families& out) {
   AddGauge(out, "repairs_queued", static_cast<double>(view.repairs_queued),
            "Objects that wait for repair.");
+  AddGauge(out, "repair_queued_bytes", static_cast<double>(view.repair_bytes_queued),
+           "Chunk bytes that the objects that wait for repair lack.");
   AddCounter(out, "chunks_repaired_total", view.cache.chunks_repaired, "Chunks re-created.");
   AddCounter(out, "repaired_bytes_total", view.cache.repair_bytes, "Chunk bytes re-created.");
   AddCounter(out, "repairs_failed_total", view.cache.repairs_failed,

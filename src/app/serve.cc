@@ -171,6 +171,8 @@ cache::CacheOptions Service::CacheOptionsOf() const {
   options.budget_bytes_per_loop = settings_.ProxyMemoryPerThread();
   options.parity_min = settings_.EffectiveParityMin();
   options.repair = settings_.repair;
+  options.repair_concurrency = settings_.repair_concurrency;
+  options.repair_bytes_per_second = settings_.repair_bandwidth;
   options.node_timeout = settings_.node_timeout;
   return options;
 }

@@ -303,6 +303,11 @@ constexpr SettingSpec kSpecs[] = {
      CountField{&Settings::parity_min, 0, kCodeWidthMax - 1, {}}},
     {"repair", kObjects, "SWITCH", "re-create lost chunks in the background",
      SwitchField{&Settings::repair}},
+    {"repair-bandwidth", kObjects, "SIZE", "bytes per second, at most, that repair re-creates",
+     BytesField{&Settings::repair_bandwidth, 64 * kKiB, kTiB, "unlimited"}},
+    {"repair-concurrency", kObjects, "COUNT",
+     "objects that are repaired at the same time; auto: one per thread",
+     CountField{&Settings::repair_concurrency, 1, 256, "auto"}},
 
     {"threads", kProcess, "COUNT", "threads that serve clients; auto: one per core",
      CountField{&Settings::threads, 1, 256, "auto"}},

@@ -49,6 +49,8 @@ struct Settings {
   std::uint64_t max_object_size = 2 * kGiB;
   std::uint64_t parity_min = 1;
   bool repair = true;
+  std::uint64_t repair_bandwidth = 0;    // bytes per second; 0: unlimited
+  std::uint64_t repair_concurrency = 0;  // 0: one per thread
 
   std::uint64_t threads = 0;       // 0: one per core
   std::uint64_t proxy_memory = 0;  // of all threads in sum; 0: kMemoryPerThread for each

@@ -130,6 +130,20 @@ std::string Expiry(const json::value& object, WallMillis now) {
   return fmt::format("expires in {}", DescribeDuration(std::chrono::milliseconds(left)));
 }
 
+// "24 chunks; 6 queued, 12 MiB to go at 3 MiB/s, about 4s; 1 failed"
+std::string Repairs(const json::value& status) {
+  const std::uint64_t bytes = Number(status, "/repairs/bytes_queued");
+  const std::uint64_t rate = Number(status, "/repairs/bytes_per_second");
+  std::string text = fmt::format("{}; {} queued", Counted(Number(status, "/repairs/done"), "chunk"),
+                                 Grouped(Number(status, "/repairs/queued")));
+  if (bytes > 0) text += fmt::format(", {} to go", FormatByteSize(bytes));
+  if (bytes > 0 && rate > 0) {
+    text += fmt::format(" at {}/s, about {}", FormatByteSize(rate),
+                        DescribeDuration(std::chrono::seconds(bytes / rate + 1)));
+  }
+  return text + fmt::format(", {} failed", Grouped(Number(status, "/repairs/failed")));
+}
+
 }  // namespace
 
 std::string StatusText(const json::value& status) {
@@ -151,10 +165,7 @@ std::string StatusText(const json::value& status) {
               fmt::format("{}; {} failed, {} degraded", Grouped(Number(status, "/writes")),
                           Grouped(Number(status, "/writes_failed")),
                           Grouped(Number(status, "/writes_degraded")))) +
-         line("repairs", fmt::format("{}; {} queued, {} failed",
-                                     Counted(Number(status, "/repairs/done"), "chunk"),
-                                     Grouped(Number(status, "/repairs/queued")),
-                                     Grouped(Number(status, "/repairs/failed")))) +
+         line("repairs", Repairs(status)) +
          line("losses", Counted(Number(status, "/losses"), "object")) +
          line("clients", Grouped(Number(status, "/clients"))) +
          line("memory", fmt::format("{} resident; {} of {} for requests in flight",

@@ -20,20 +20,25 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
   CHECK(!loops.empty());
   // Versions increase across restarts too: a restarted proxy's are later than any it made before.
   shared_.last_version = static_cast<std::uint64_t>(clock.WallNow()) << 20;
-  shared_.repairs = std::make_unique<RepairQueue>(options.repair);
+  shared_.repairs = std::make_unique<RepairQueue>(
+      options.repair, [this](const ObjectRecord& object) { return Survey(object); },
+      options.repair_bytes_per_second);
   for (net::EventLoop* loop : loops) {
     pool::LoopLinks& links = pool_.AddLoop(*loop);
     if (!reclaim_queue_) reclaim_queue_ = std::make_shared<ReclaimQueue>(links);
     workers_.push_back(
         std::make_unique<Worker>(shared_, *loop, links, shared_.last_version + workers_.size()));
-    repairers_.push_back(std::make_unique<Repairer>(*workers_.back()));
   }
+  const std::size_t repairers =
+      options.repair_concurrency == 0 ? loops.size() : options.repair_concurrency;
+  for (std::size_t i = 0; i < repairers; ++i)
+    repairers_.push_back(std::make_unique<Repairer>(*workers_[i % workers_.size()]));
   shared_.reclaimer = reclaim_queue_;
   shared_.repairs->set_wake([this] {
     // One sleeping repairer is enough: each goes on until the queue is empty.
     const std::size_t next =
-        next_repairer_.fetch_add(1, std::memory_order_relaxed) % workers_.size();
-    workers_[next]->loop().Post([&repairer = *repairers_[next]] { repairer.Wake(); });
+        next_repairer_.fetch_add(1, std::memory_order_relaxed) % repairers_.size();
+    repairers_[next]->loop().Post([&repairer = *repairers_[next]] { repairer.Wake(); });
   });
   pool_.set_on_instance_lost(
       [this](NodeId node, pool::Epoch epoch) { OnInstanceLost(node, epoch); });
@@ -42,18 +47,14 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
 Cache::~Cache() = default;
 
 void Cache::Start() {
-  for (std::size_t i = 0; i < workers_.size(); ++i) workers_[i]->loop().Spawn(repairers_[i]->Run());
+  for (const auto& repairer : repairers_) repairer->loop().Spawn(repairer->Run());
   SweepExpired();
 }
 
 void Cache::Stop() {
   sweep_.Cancel();
-  for (std::size_t i = 0; i < workers_.size(); ++i) {
-    workers_[i]->loop().Post([&worker = *workers_[i], &repairer = *repairers_[i]] {
-      worker.Stop();
-      repairer.Stop();
-    });
-  }
+  for (const auto& worker : workers_) worker->loop().Post([&w = *worker] { w.Stop(); });
+  for (const auto& repairer : repairers_) repairer->loop().Post([&r = *repairer] { r.Stop(); });
   workers_[0]->loop().Post([queue = reclaim_queue_] { queue->Stop(); });
 }
 
@@ -89,9 +90,26 @@ void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch) {
   } while (cursor != 0);
 }
 
+RepairNeed Cache::Survey(const ObjectRecord& object) const {
+  RepairNeed need;
+  std::size_t surviving = 0;
+  for (std::size_t i = 0; i < object.width(); ++i) {
+    const pool::Place place = object.place(i);
+    if (!place.IsNowhere() && pool_.shared(place.node).Holds(place.epoch)) {
+      ++surviving;
+    } else {
+      need.missing_bytes += object.layout().ChunkBytes(i);
+    }
+  }
+  const std::size_t needed = object.layout().code.data;
+  need.spare = surviving > needed ? surviving - needed : 0;
+  return need;
+}
+
 void Cache::SweepExpired() {
   std::size_t removed = 0;
   sweep_cursor_ = directory().RemoveExpired(sweep_cursor_, kSweepBatch, &removed);
+  repair_rate_.Observe(Read(shared_.stats.repair_bytes), net::EventLoop::Now());
   sweep_.Start(kSweepEvery, [this] { SweepExpired(); });
 }
 

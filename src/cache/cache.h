@@ -57,12 +57,17 @@ class Cache {
   const CacheStats& stats() const { return shared_.stats; }
   const CacheOptions& options() const { return shared_.options; }
   std::size_t repairs_queued() const { return shared_.repairs->size(); }
+  // Chunk bytes that the queued objects lack, and how many are re-created per second of late. The
+  // latter on the control loop.
+  std::uint64_t repair_bytes_queued() const { return shared_.repairs->bytes(); }
+  double repair_bytes_per_second() const { return repair_rate_.per_second(); }
 
   // Where the object's chunks lie; nothing if there is no such object.
   std::optional<ObjectView> Describe(std::string_view key);
 
  private:
   void OnInstanceLost(NodeId node, pool::Epoch epoch);
+  RepairNeed Survey(const ObjectRecord& object) const;
   void SweepExpired();
 
   pool::Pool& pool_;
@@ -73,6 +78,7 @@ class Cache {
   std::atomic<std::size_t> next_repairer_{0};
   net::Timer sweep_;
   std::uint64_t sweep_cursor_ = 0;
+  policy::RateEstimate repair_rate_;
 };
 
 }  // namespace infinicache::cache

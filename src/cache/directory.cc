@@ -40,12 +40,13 @@ ObjectRef Directory::Find(std::string_view key) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
-  if (found->second->expires_at() != ObjectRecord::kNever &&
-      found->second->IsExpired(clock_.WallNow())) {
+  const WallMillis now = clock_.WallNow();
+  if (found->second->IsExpired(now)) {
     expired_.fetch_add(1, std::memory_order_relaxed);
     expired = Detach(shard, found);
     return nullptr;
   }
+  found->second->set_used_at(now);
   return found->second;
 }
 
@@ -72,6 +73,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   if (present && keep_expiry) object->set_expires_at(found->second->expires_at());
   if (present) Detach(shard, found);
   object->set_owned(true);
+  object->set_used_at(clock_.WallNow());
   size_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, 1);

@@ -1,11 +1,11 @@
 // One write of one object: what the directory holds and readers share.
 //
-// An ObjectRecord is immutable but for three things that change one at a time: where its chunks are
-// (repair moves them), when it expires, and whether a directory owns it. References are shared_ptr:
-// a reader that holds one can read this version to its end, even if the key is overwritten
-// meanwhile. When the last reference goes and no directory owns the record, its chunks are freed on
-// the nodes; so an upload that was given up leaves nothing behind, and a replaced version goes when
-// its last reader is done.
+// An ObjectRecord is immutable but for a few things that change one at a time: where its chunks are
+// (repair moves them), when it expires, when it was used, and whether a directory owns it.
+// References are shared_ptr: a reader that holds one can read this version to its end, even if the
+// key is overwritten meanwhile. When the last reference goes and no directory owns the record, its
+// chunks are freed on the nodes; so an upload that was given up leaves nothing behind, and a
+// replaced version goes when its last reader is done.
 //
 // Thread-safety: all members from any thread. Cost: about 200 bytes, the key, and 8 bytes per
 // chunk.
@@ -70,6 +70,10 @@ class ObjectRecord {
     return when != kNever && when <= now;
   }
 
+  // When somebody asked for the key last, or wrote it; Unix milliseconds.
+  WallMillis used_at() const { return used_at_.load(std::memory_order_relaxed); }
+  void set_used_at(WallMillis when) { used_at_.store(when, std::memory_order_relaxed); }
+
   // Whether a directory owns the record (Directory calls this).
   void set_owned(bool owned) { owned_.store(owned, std::memory_order_release); }
 
@@ -84,6 +88,7 @@ class ObjectRecord {
   std::shared_ptr<ChunkReclaimer> reclaimer_;
   std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | node
   std::atomic<WallMillis> expires_at_{kNever};
+  std::atomic<WallMillis> used_at_{0};
   std::atomic<bool> owned_{false};
 };
 

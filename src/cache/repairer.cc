@@ -91,6 +91,16 @@ net::Task<Result<ObjectReader::RowBytes>> Repairer::NextRow(ObjectReader& reader
   }
 }
 
+// Waits until `bytes` may be sent; returns for how long.
+net::Task<Duration> Repairer::Throttle(std::uint64_t bytes) {
+  const TimePoint begin = net::EventLoop::Now();
+  const TimePoint end = begin + worker_.shared().repairs->Throttle(bytes, begin);
+  while (!stopping_ && net::EventLoop::Now() < end) {
+    co_await worker_.loop().Sleep(std::min<Duration>(end - net::EventLoop::Now(), kStopCheckEvery));
+  }
+  co_return net::EventLoop::Now() - begin;
+}
+
 // Whether `upload` takes too long. A node that takes nothing for kStallAfter is not chosen again as
 // long as it gives no sign of life.
 bool Repairer::GiveUp(ChunkUpload& upload, TimePoint& moved_at, TimePoint deadline) {
@@ -104,9 +114,8 @@ bool Repairer::GiveUp(ChunkUpload& upload, TimePoint& moved_at, TimePoint deadli
 net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                                      std::span<const NodeId> nodes) {
   const coding::StripeLayout& layout = object->layout();
-  const TimePoint deadline =
-      net::EventLoop::Now() + worker_.options().node_timeout +
-      std::chrono::microseconds(layout.object_bytes / 10);  // 10 MB/s at the least
+  TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout +
+                       std::chrono::microseconds(layout.object_bytes / 10);  // 10 MB/s at the least
   net::Notification changed(worker_.loop());
   std::vector<std::unique_ptr<ChunkUpload>> uploads;
   std::uint64_t wanted = 0;
@@ -123,6 +132,10 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
   while (reader.rows_left() > 0) {
     const auto row = co_await NextRow(reader, deadline, wanted);
     if (!row) co_return tl::make_unexpected(row.error());
+    std::uint64_t row_bytes = 0;
+    for (const std::size_t chunk : chunks) row_bytes += layout.StripBytes(row->row, chunk);
+    deadline += co_await Throttle(row_bytes);
+    if (stopping_) co_return Fail(ErrorCode::kCancelled, "the server stops");
     for (std::size_t i = 0; i < uploads.size(); ++i) {
       const std::uint32_t bytes = layout.StripBytes(row->row, chunks[i]);
       uploads[i]->Send(row->strips, coding::Crc32c({row->strips->strip(chunks[i]), bytes}));

@@ -1,5 +1,6 @@
-// Re-creates lost chunks from the surviving ones, in the background, one object at a time per event
-// loop.
+// Re-creates lost chunks from the surviving ones, in the background, one object at a time.
+//
+// Several may run, on one loop or on different ones. They share the queue and its bandwidth limit.
 //
 // An object with fewer than d surviving chunks is lost: it leaves the directory and is counted.
 // Thread-safety: one event loop.
@@ -22,12 +23,14 @@ class Repairer {
   // Something was queued. On the loop.
   void Wake() { wake_.Notify(); }
   void Stop();
+  net::EventLoop& loop() { return worker_.loop(); }
 
  private:
   // Returns false if the object still lacks chunks and should be tried again.
   net::Task<bool> Repair(const ObjectRef& object);
   net::Task<Result<ObjectReader::RowBytes>> NextRow(ObjectReader& reader, TimePoint deadline,
                                                     std::uint64_t wanted);
+  net::Task<Duration> Throttle(std::uint64_t bytes);
   bool GiveUp(ChunkUpload& upload, TimePoint& moved_at, TimePoint deadline);
   net::Task<Status> Recreate(const ObjectRef& object, std::span<const std::size_t> chunks,
                              std::span<const NodeId> nodes);

@@ -32,6 +32,8 @@ struct CacheOptions {
   // Chunks beyond d that must be stored for a write to succeed; the rest is repaired.
   std::size_t parity_min = 1;
   bool repair = true;
+  std::size_t repair_concurrency = 0;                // objects at once; 0: one per loop
+  std::uint64_t repair_bytes_per_second = 0;         // of all loops; 0: no limit
   Duration node_timeout = std::chrono::seconds(30);  // of one node's answer, at most
 };
 
