@@ -11,6 +11,7 @@
 
 #include "admin/call_on.h"
 #include "admin/dashboard.h"
+#include "admin/doctor.h"
 #include "admin/json.h"
 #include "admin/metrics.h"
 #include "admin/routes.h"
@@ -121,6 +122,8 @@ Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
       co_return Readiness();
     case Endpoint::kNodes:
       co_return Json(200, NodesJson(pool_.View()));
+    case Endpoint::kDoctor:
+      co_return co_await Doctor();
     case Endpoint::kEvents:
       co_return co_await Events(request);
     case Endpoint::kReclaim:
@@ -144,6 +147,18 @@ HttpResponse AdminServer::Readiness() const {
   if (active >= code.width()) return Text(200, "ready\n");
   return Text(503, fmt::format("not ready: {} of {} nodes are active, code {} needs {}\n", active,
                                pool_.size(), code.ToString(), code.width()));
+}
+
+Task<HttpResponse> AdminServer::Doctor() {
+  DoctorView view;
+  view.risk = co_await cache_.SurveyRisk();
+  view.code = cache_.options().code;
+  view.nodes = pool_.size();
+  view.nodes_active = pool_.active();
+  view.objects_lost = Read(cache_.stats().losses);
+  view.losses_by_window = LossesByWindow(pool_.events().After(0, pool::EventLog::kEventsMax),
+                                         started_at_, cache_.shared().clock.WallNow());
+  co_return Json(200, DoctorJson(view));
 }
 
 Task<HttpResponse> AdminServer::Events(const HttpRequest& request) {

@@ -6,6 +6,7 @@
 //   GET  /metrics                      Prometheus text (admin/metrics.h)
 //   GET  /api/v1/status                admin/json.h, as the next two
 //   GET  /api/v1/nodes
+//   GET  /api/v1/doctor                what is at risk, and what to expect (admin/doctor.h)
 //   GET  /api/v1/events?after=N&limit=L&wait_ms=W  life-cycle events with a number above N (0), at
 //                                      most L (1000); if there is none yet, answers when one comes,
 //                                      or after W milliseconds (0, at most kEventsWaitMax)
@@ -69,6 +70,7 @@ class AdminServer {
   net::Task<net::HttpResponse> Answer(const net::HttpRequest& request);
   net::Task<net::HttpResponse> Dispatch(const net::HttpRequest& request);
   net::HttpResponse Readiness() const;
+  net::Task<net::HttpResponse> Doctor();
   net::Task<net::HttpResponse> Events(const net::HttpRequest& request);
   net::HttpResponse Reclaim(const net::HttpRequest& request);
   net::HttpResponse DescribeObject(std::string_view key);

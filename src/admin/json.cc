@@ -183,6 +183,36 @@ std::string NodesJson(std::span<const pool::NodeView> nodes) {
   return json::serialize(rows);
 }
 
+std::string DoctorJson(const DoctorView& view) {
+  json::array classes;
+  for (std::size_t spare = 0; spare < view.risk.by_spare.size(); ++spare) {
+    const cache::Risk::Class& of = view.risk.by_spare[spare];
+    if (of.objects > 0)
+      classes.push_back({{"spare", spare}, {"objects", of.objects}, {"bytes", of.bytes}});
+  }
+  json::array findings;
+  for (const Finding& finding : Findings(view))
+    findings.push_back({{"severity", finding.severity}, {"text", finding.text}});
+  const Prediction prediction = Predict(view);
+  const json::object answer = {
+      {"code", view.code.ToString()},
+      {"nodes", {{"total", view.nodes}, {"active", view.nodes_active}}},
+      {"objects_lost", view.objects_lost},
+      {"unreadable", {{"objects", view.risk.lost.objects}, {"bytes", view.risk.lost.bytes}}},
+      {"by_spare", std::move(classes)},
+      {"incomplete", view.risk.incomplete},
+      {"observed",
+       {{"hours", prediction.observed_hours},
+        {"window_seconds", kDoctorWindow / std::chrono::seconds(1)},
+        {"instances_lost", prediction.instances_lost},
+        {"worst_window", prediction.worst_window}}},
+      {"predicted",
+       {{"loss_per_window", prediction.loss_per_window},
+        {"availability_per_hour", prediction.availability_per_hour}}},
+      {"findings", std::move(findings)}};
+  return json::serialize(answer);
+}
+
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id) {
   json::array rows;
   for (const pool::Event& event : events) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "admin/doctor.h"
 #include "admin/system_view.h"
 #include "cache/cache.h"
 #include "pool/node_state.h"
@@ -19,6 +20,9 @@ namespace infinicache::admin {
 std::string ErrorJson(std::string_view reason);
 
 std::string StatusJson(const SystemView& view);
+
+// See admin/doctor.h for what it is made of.
+std::string DoctorJson(const DoctorView& view);
 
 // [{id, state, instance, pid, address, bytes_used, bytes_limit, chunks}]; instance, pid and address
 // are null for a node without an instance, pid also where instances are no processes of this

@@ -13,13 +13,14 @@ struct Row {
   bool test_only = false;
 };
 
-constexpr std::array<Row, 10> kRows = {{
+constexpr std::array<Row, 11> kRows = {{
     {Endpoint::kDashboard, "GET", "/"},
     {Endpoint::kHealth, "GET", "/healthz"},
     {Endpoint::kReady, "GET", "/readyz"},
     {Endpoint::kMetrics, "GET", "/metrics"},
     {Endpoint::kStatus, "GET", "/api/v1/status"},
     {Endpoint::kNodes, "GET", "/api/v1/nodes"},
+    {Endpoint::kDoctor, "GET", "/api/v1/doctor"},
     {Endpoint::kEvents, "GET", "/api/v1/events"},
     {.endpoint = Endpoint::kReclaim,
      .method = "POST",

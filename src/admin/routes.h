@@ -18,6 +18,7 @@ enum class Endpoint : std::uint8_t {
   kMetrics,       // GET  /metrics
   kStatus,        // GET  /api/v1/status
   kNodes,         // GET  /api/v1/nodes
+  kDoctor,        // GET  /api/v1/doctor
   kEvents,        // GET  /api/v1/events?after=…&limit=…&wait_ms=…
   kObject,        // GET  /api/v1/objects/{key}
   kReclaim,       // POST /api/v1/test/reclaim?node=…, only with test hooks

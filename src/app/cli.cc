@@ -207,6 +207,9 @@ class CommandLine {
                           [](const Arguments& a) { return RunRemote(a, ShowObject); });
     where.add_option("KEY", arguments_.key, "the object's key")->required()->type_name("");
     AddRemoteFlags(where, arguments_);
+    AddRemoteFlags(Add(app_, "doctor", "Say what is at risk in a running server, and what to do",
+                       [](const Arguments& a) { return RunRemote(a, ShowDoctor); }),
+                   arguments_);
     CLI::App& events = Add(app_, "events", "List what happened to a running server's instances",
                            [](const Arguments& a) { return RunRemote(a, ShowEvents); });
     events.add_flag("--follow,-f", arguments_.follow, "go on as events happen, until interrupted");

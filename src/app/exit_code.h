@@ -13,7 +13,8 @@ enum ExitCode : int {
   kExitCannotConnect = 3,    // no server at the address
   kExitUnauthenticated = 4,  // the server wants another password
   kExitNotFound = 5,         // no such object
-  kExitDegraded = 6,         // the server runs, but not all of its nodes do
+  kExitDegraded = 6,         // the server runs, but something is wrong with it
+  kExitDataLoss = 7,         // objects are there that cannot be read
   kExitTimeout = 124,        // no answer in time
 };
 

@@ -113,6 +113,12 @@ int PrintObject(const boost::json::value& answer, bool json) {
   return kExitOk;
 }
 
+int PrintDoctor(const boost::json::value& answer, bool json) {
+  if (!json) fmt::print("{}", DoctorText(answer));
+  if (HasUnreadable(answer)) return kExitDataLoss;
+  return HasFindings(answer) ? kExitDegraded : kExitOk;
+}
+
 }  // namespace
 
 int ShowStatus(const RemoteOptions& options) {
@@ -121,6 +127,10 @@ int ShowStatus(const RemoteOptions& options) {
 
 int ShowNodes(const RemoteOptions& options) {
   return Show(options, "/api/v1/nodes", PrintNodes);
+}
+
+int ShowDoctor(const RemoteOptions& options) {
+  return Show(options, "/api/v1/doctor", PrintDoctor);
 }
 
 int ShowEvents(const RemoteOptions& options) {

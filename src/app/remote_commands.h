@@ -1,4 +1,5 @@
-// `infinicache status`, `nodes`, `where`, `events` and `reclaim`: questions to a running server's
+// `infinicache status`, `nodes`, `where`, `events`,
+// `doctor` and `reclaim`: questions to a running server's
 // admin interface.
 //
 // Each function asks on the calling thread, prints the answer (a text for people, or the server's
@@ -26,6 +27,8 @@ struct RemoteOptions {
 int ShowStatus(const RemoteOptions& options);
 int ShowNodes(const RemoteOptions& options);
 int ShowObject(const RemoteOptions& options);
+// kExitDegraded if there are findings, kExitDataLoss if objects cannot be read.
+int ShowDoctor(const RemoteOptions& options);
 // With --json each event is a line of its own.
 int ShowEvents(const RemoteOptions& options);
 int ReclaimNode(const RemoteOptions& options);

@@ -33,6 +33,11 @@ std::uint64_t Number(const json::value& value, std::string_view pointer) {
   return 0;
 }
 
+double Real(const json::value& value, std::string_view pointer) {
+  const json::value* found = Find(value, pointer);
+  return found != nullptr && found->is_number() ? found->to_number<double>() : 0;
+}
+
 // "-" for what is missing, null or no text.
 std::string Text(const json::value& value, std::string_view pointer) {
   const json::value* found = Find(value, pointer);
@@ -225,6 +230,47 @@ std::string ObjectText(const json::value& object, WallMillis now) {
                      Number(object, "/surviving"), Counted(rows.size() - 1, "chunk"),
                      Number(object, "/needed")) +
          Table(rows, {0, 2, 4});
+}
+
+std::string DoctorText(const json::value& doctor) {
+  std::vector<std::vector<std::string>> rows = {{"CAN STILL LOSE", "OBJECTS", "BYTES"}};
+  const auto add = [&](std::string name, const json::value& of) {
+    rows.push_back(
+        {std::move(name), Grouped(Number(of, "/objects")), FormatByteSize(Number(of, "/bytes"))});
+  };
+  if (const json::value* lost = Find(doctor, "/unreadable");
+      lost != nullptr && HasUnreadable(doctor))
+    add("unreadable", *lost);
+  if (const json::value* classes = Find(doctor, "/by_spare"); classes && classes->is_array()) {
+    for (const json::value& of : classes->get_array())
+      add(Counted(Number(of, "/spare"), "chunk"), of);
+  }
+  std::string text = rows.size() == 1 ? "no objects\n" : Table(rows, {1, 2});
+  text += fmt::format(
+      "{} lost since the start; {} lack chunks\n"
+      "{} lost in the last {}, at most {} within {}\n"
+      "predicted: an object of code {} survives an hour with {:.4f} %\n",
+      Counted(Number(doctor, "/objects_lost"), "object"), Grouped(Number(doctor, "/incomplete")),
+      Counted(Number(doctor, "/observed/instances_lost"), "instance"),
+      DescribeDuration(std::chrono::seconds(
+          static_cast<std::int64_t>(Real(doctor, "/observed/hours") * 3600 + 0.5))),
+      Number(doctor, "/observed/worst_window"),
+      DescribeDuration(std::chrono::seconds(Number(doctor, "/observed/window_seconds"))),
+      Text(doctor, "/code"), Real(doctor, "/predicted/availability_per_hour") * 100);
+  const json::value* findings = Find(doctor, "/findings");
+  if (!HasFindings(doctor)) return text + "no findings\n";
+  for (const json::value& finding : findings->get_array())
+    text += fmt::format("{}: {}\n", Text(finding, "/severity"), Text(finding, "/text"));
+  return text;
+}
+
+bool HasFindings(const json::value& doctor) {
+  const json::value* findings = Find(doctor, "/findings");
+  return findings != nullptr && findings->is_array() && !findings->get_array().empty();
+}
+
+bool HasUnreadable(const json::value& doctor) {
+  return Number(doctor, "/unreadable/objects") > 0;
 }
 
 std::string EventText(const json::value& event) {

@@ -24,6 +24,11 @@ bool AllNodesActive(const boost::json::value& nodes);
 // Of /api/v1/objects/{key}, at the time `now`.
 std::string ObjectText(const boost::json::value& object, WallMillis now);
 
+// Of /api/v1/doctor: objects by what they can still lose, the prediction, and the findings.
+std::string DoctorText(const boost::json::value& doctor);
+bool HasFindings(const boost::json::value& doctor);
+bool HasUnreadable(const boost::json::value& doctor);
+
 // One event of /api/v1/events: "2026-11-25T08:30:00.125Z  instance_reclaimed  node 3  00ab…  why".
 std::string EventText(const boost::json::value& event);
 std::uint64_t EventNumber(const boost::json::value& event);

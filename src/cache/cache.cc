@@ -16,7 +16,7 @@ constexpr std::size_t kSweepBatch = 2000;
 
 Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, CacheOptions options,
              std::span<net::EventLoop* const> loops)
-    : pool_(pool), shared_(clock, options), sweep_(control) {
+    : control_(control), pool_(pool), shared_(clock, options), sweep_(control) {
   CHECK(!loops.empty());
   // Versions increase across restarts too: a restarted proxy's are later than any it made before.
   shared_.last_version = static_cast<std::uint64_t>(clock.WallNow()) << 20;
@@ -52,6 +52,7 @@ void Cache::Start() {
 }
 
 void Cache::Stop() {
+  stopping_ = true;
   sweep_.Cancel();
   for (const auto& worker : workers_) worker->loop().Post([&w = *worker] { w.Stop(); });
   for (const auto& repairer : repairers_) repairer->loop().Post([&r = *repairer] { r.Stop(); });
@@ -102,8 +103,27 @@ RepairNeed Cache::Survey(const ObjectRecord& object) const {
     }
   }
   const std::size_t needed = object.layout().code.data;
-  need.spare = surviving > needed ? surviving - needed : 0;
+  need.lost = surviving < needed;
+  need.spare = need.lost ? 0 : surviving - needed;
   return need;
+}
+
+net::Task<Risk> Cache::SurveyRisk() {
+  // So many objects at a time, which takes about a millisecond; then others have their turn.
+  constexpr std::size_t kPortion = 2000;
+  Risk risk;
+  std::uint64_t cursor = 0;
+  do {
+    cursor = directory().Scan(cursor, kPortion, [&](const ObjectRef& object) {
+      const RepairNeed need = Survey(*object);
+      Risk::Class& of = need.lost ? risk.lost : risk.by_spare[need.spare];
+      ++of.objects;
+      of.bytes += object->bytes();
+      if (need.missing_bytes > 0) ++risk.incomplete;
+    });
+    co_await control_.Sleep(Duration(0));
+  } while (cursor != 0 && !stopping_);
+  co_return risk;
 }
 
 void Cache::SweepExpired() {

@@ -4,6 +4,7 @@
 // Worker on its loop.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -39,6 +40,18 @@ struct ObjectView {
   std::vector<Chunk> chunks;
 };
 
+// The directory's objects by what they can still lose.
+struct Risk {
+  struct Class {
+    std::uint64_t objects = 0;
+    std::uint64_t bytes = 0;
+  };
+  Class lost;  // fewer than d chunks survive; not noticed by repair yet
+  std::array<Class, kCodeWidthMax + 1>
+      by_spare{};                // index: chunks that may be lost before the object is
+  std::uint64_t incomplete = 0;  // objects that lack any chunk
+};
+
 class Cache {
  public:
   // REQUIRES: all arguments outlive the cache; `loops` are the data loops, at least one.
@@ -62,6 +75,9 @@ class Cache {
   std::uint64_t repair_bytes_queued() const { return shared_.repairs->bytes(); }
   double repair_bytes_per_second() const { return repair_rate_.per_second(); }
 
+  // Looks at every object: on the control loop, in portions; about 1 µs for each.
+  net::Task<Risk> SurveyRisk();
+
   // Where the object's chunks lie; nothing if there is no such object.
   std::optional<ObjectView> Describe(std::string_view key);
 
@@ -70,6 +86,7 @@ class Cache {
   RepairNeed Survey(const ObjectRecord& object) const;
   void SweepExpired();
 
+  net::EventLoop& control_;
   pool::Pool& pool_;
   CacheShared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -77,6 +94,7 @@ class Cache {
   std::shared_ptr<ReclaimQueue> reclaim_queue_;
   std::atomic<std::size_t> next_repairer_{0};
   net::Timer sweep_;
+  bool stopping_ = false;
   std::uint64_t sweep_cursor_ = 0;
   policy::RateEstimate repair_rate_;
 };

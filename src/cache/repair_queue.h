@@ -26,7 +26,8 @@ namespace infinicache::cache {
 
 // What an object lacks.
 struct RepairNeed {
-  std::size_t spare = 0;            // chunks that it can still lose; 0 also if it is lost already
+  bool lost = false;                // fewer than d chunks survive
+  std::size_t spare = 0;            // chunks that it can still lose
   std::uint64_t missing_bytes = 0;  // of the chunks to be re-created
 };
 

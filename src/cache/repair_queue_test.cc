@@ -20,7 +20,7 @@ class RepairQueueTest : public testing::Test {
     auto object = std::make_shared<ObjectRecord>(key, ObjectId(1), Version(1),
                                                  coding::StripeLayout::For(1000, {4, 2}), nullptr);
     object->set_used_at(used_at);
-    needs_[object.get()] = {spare, missing_bytes};
+    needs_[object.get()] = {.spare = spare, .missing_bytes = missing_bytes};
     return object;
   }
 
@@ -50,7 +50,7 @@ TEST_F(RepairQueueTest, AnObjectThatLosesAnotherChunkMovesForward) {
   const ObjectRef b = Object("b", 1, 10);
   queue_.Add(a);
   queue_.Add(b);
-  needs_[b.get()] = {0, 20};
+  needs_[b.get()] = {.spare = 0, .missing_bytes = 20};
   queue_.Add(b);
   EXPECT_EQ(queue_.size(), 2U);
   EXPECT_EQ(queue_.bytes(), 30U);
@@ -62,7 +62,7 @@ TEST_F(RepairQueueTest, WhatWasTakenIsNotAddedAgainUntilItsRepairEnds) {
   const ObjectRef a = Object("a", 1, 50);
   queue_.Add(a);
   EXPECT_EQ(TakeAll(), "a");
-  needs_[a.get()] = {0, 20};
+  needs_[a.get()] = {.spare = 0, .missing_bytes = 20};
   queue_.Add(a);
   EXPECT_EQ(TakeAll(), "");
   a->repair_pending = false;
