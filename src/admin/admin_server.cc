@@ -156,8 +156,9 @@ Task<HttpResponse> AdminServer::Doctor() {
   view.nodes = pool_.size();
   view.nodes_active = pool_.active();
   view.objects_lost = Read(cache_.stats().losses);
+  view.window = DoctorWindow(cache_.options().repair, cache_.longest_repair());
   view.losses_by_window = LossesByWindow(pool_.events().After(0, pool::EventLog::kEventsMax),
-                                         started_at_, cache_.shared().clock.WallNow());
+                                         view.window, started_at_, cache_.shared().clock.WallNow());
   co_return Json(200, DoctorJson(view));
 }
 

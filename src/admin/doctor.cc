@@ -18,27 +18,32 @@ std::string Objects(std::uint64_t count) {
 
 }  // namespace
 
-std::vector<std::uint64_t> LossesByWindow(std::span<const pool::Event> events, WallMillis since,
-                                          WallMillis now) {
-  const WallMillis window = kDoctorWindow / std::chrono::milliseconds(1);
+Duration DoctorWindow(bool repair, std::optional<Duration> longest_repair) {
+  if (!repair) return kDoctorObservedMax;
+  return std::clamp(longest_repair.value_or(kDoctorWindowAssumed), kDoctorWindowMin,
+                    kDoctorObservedMax);
+}
+
+std::vector<std::uint64_t> LossesByWindow(std::span<const pool::Event> events, Duration window,
+                                          WallMillis since, WallMillis now) {
+  const WallMillis window_ms = window / std::chrono::milliseconds(1);
   const WallMillis observed =
       std::clamp<WallMillis>(now - since, 1, kDoctorObservedMax / std::chrono::milliseconds(1));
-  const auto count = static_cast<std::size_t>((observed + window - 1) / window);
+  const auto count = static_cast<std::size_t>((observed + window_ms - 1) / window_ms);
   std::vector<std::uint64_t> windows(count);
   for (const pool::Event& event : events) {
     const bool loss = event.kind == pool::EventKind::kInstanceReclaimed ||
                       event.kind == pool::EventKind::kInstanceEnded;
     const WallMillis age = now - event.at;
-    if (!loss || age < 0 || age >= static_cast<WallMillis>(count) * window) continue;
-    ++windows[count - 1 - static_cast<std::size_t>(age / window)];
+    if (!loss || age < 0 || age >= static_cast<WallMillis>(count) * window_ms) continue;
+    ++windows[count - 1 - static_cast<std::size_t>(age / window_ms)];
   }
   return windows;
 }
 
 Prediction Predict(const DoctorView& view) {
   const auto& windows = view.losses_by_window;
-  const double window_hours =
-      std::chrono::duration<double, std::ratio<3600>>(kDoctorWindow).count();
+  const double window_hours = std::chrono::duration<double, std::ratio<3600>>(view.window).count();
   Prediction prediction;
   prediction.observed_hours = static_cast<double>(windows.size()) * window_hours;
   prediction.instances_lost = std::accumulate(windows.begin(), windows.end(), std::uint64_t{0});

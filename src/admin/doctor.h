@@ -1,14 +1,15 @@
 // What is at risk now, and what is to be expected: the figures behind `infinicache doctor`.
 //
 // The prediction is that of policy/availability.h on the losses of instances that were observed:
-// those of the event log, by windows of kWindow, over the last kObservedMax. It holds for objects
-// of the pool's full code, if what a window's losses took is repaired before the next window, and
-// instances go on to be lost as they were.
+// those of the event log over the last kDoctorObservedMax, by windows as long as repair took at the
+// longest: what is lost within one counts as lost at once. It holds for objects of the pool's full
+// code, if instances go on to be lost, and repair to be as fast, as they were.
 //
 // Pure functions on values.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,16 +28,22 @@ struct DoctorView {
   std::size_t nodes_active = 0;
   std::uint64_t objects_lost = 0;  // since the start
   // Instances that were lost in each window observed, the oldest first.
+  Duration window{0};  // DoctorWindow()
   std::vector<std::uint64_t> losses_by_window;
 };
 
-inline constexpr Duration kDoctorWindow = std::chrono::minutes(1);
 inline constexpr Duration kDoctorObservedMax = std::chrono::hours(1);
+// As long as nothing was repaired: InfiniCache's measure.
+inline constexpr Duration kDoctorWindowAssumed = std::chrono::minutes(1);
+inline constexpr Duration kDoctorWindowMin = std::chrono::seconds(1);
 
-// Sorts the log's losses into windows that end at `now` and begin at `since`, or kObservedMax
-// before `now`. At least one window.
-std::vector<std::uint64_t> LossesByWindow(std::span<const pool::Event> events, WallMillis since,
-                                          WallMillis now);
+// The time within which losses count as simultaneous. Without repair they add up all the time.
+Duration DoctorWindow(bool repair, std::optional<Duration> longest_repair);
+
+// Sorts the log's losses into windows of `window` that end at `now` and begin at `since`, or
+// kDoctorObservedMax before `now`. At least one. REQUIRES: window >= 1 ms.
+std::vector<std::uint64_t> LossesByWindow(std::span<const pool::Event> events, Duration window,
+                                          WallMillis since, WallMillis now);
 
 struct Prediction {
   double observed_hours = 0;

@@ -13,11 +13,16 @@ using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
 constexpr WallMillis kMinute = 60'000;
 constexpr WallMillis kNow = 100 * kMinute;
 
 pool::Event Event(WallMillis at, pool::EventKind kind = pool::EventKind::kInstanceReclaimed) {
-  return {.id = 1, .at = at, .kind = kind};
+  return {1, at, kind, NodeId(0), InstanceId(1), ""};
 }
 
 DoctorView Healthy() {
@@ -25,6 +30,7 @@ DoctorView Healthy() {
   view.code = {10, 2};
   view.nodes = view.nodes_active = 16;
   view.risk.by_spare[2] = {100, 5000};
+  view.window = minutes(1);
   view.losses_by_window = std::vector<std::uint64_t>(60);
   return view;
 }
@@ -42,9 +48,17 @@ TEST(Doctor, SortsLossesIntoWindowsThatEndNow) {
       Event(kNow - 3, pool::EventKind::kInstanceStarted),
       Event(kNow - 2 * kMinute + 5, pool::EventKind::kInstanceEnded),
       Event(kNow + 5)};
-  EXPECT_THAT(LossesByWindow(events, kNow - 3 * kMinute, kNow), ElementsAre(1, 1, 2));
-  EXPECT_EQ(LossesByWindow(events, 0, kNow).size(), 60U);
-  EXPECT_EQ(LossesByWindow(events, kNow, kNow).size(), 1U);
+  EXPECT_THAT(LossesByWindow(events, minutes(1), kNow - 3 * kMinute, kNow), ElementsAre(1, 1, 2));
+  EXPECT_EQ(LossesByWindow(events, minutes(1), 0, kNow).size(), 60U);
+  EXPECT_EQ(LossesByWindow(events, minutes(1), kNow, kNow).size(), 1U);
+}
+
+TEST(Doctor, LossesAreSimultaneousForAsLongAsRepairTakes) {
+  EXPECT_EQ(DoctorWindow(true, std::nullopt), minutes(1));
+  EXPECT_EQ(DoctorWindow(true, milliseconds(200)), seconds(1));
+  EXPECT_EQ(DoctorWindow(true, seconds(90)), seconds(90));
+  EXPECT_EQ(DoctorWindow(true, hours(7)), hours(1));
+  EXPECT_EQ(DoctorWindow(false, seconds(1)), hours(1));
 }
 
 TEST(Doctor, FindsNothingInAHealthyPool) {

@@ -203,7 +203,7 @@ std::string DoctorJson(const DoctorView& view) {
       {"incomplete", view.risk.incomplete},
       {"observed",
        {{"hours", prediction.observed_hours},
-        {"window_seconds", kDoctorWindow / std::chrono::seconds(1)},
+        {"window_seconds", view.window / std::chrono::seconds(1)},
         {"instances_lost", prediction.instances_lost},
         {"worst_window", prediction.worst_window}}},
       {"predicted",

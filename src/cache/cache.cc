@@ -1,5 +1,6 @@
 #include "cache/cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -81,6 +82,7 @@ std::optional<ObjectView> Cache::Describe(std::string_view key) {
 // Runs on the control loop, which carries no user traffic: the scan may take its time.
 void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch) {
   const pool::Place lost{node, epoch};
+  if (!repairing_since_) repairing_since_ = net::EventLoop::Now();
   std::uint64_t cursor = 0;
   do {
     cursor = directory().Scan(cursor, 1000, [&](const ObjectRef& object) {
@@ -108,6 +110,17 @@ RepairNeed Cache::Survey(const ObjectRecord& object) const {
   return need;
 }
 
+// Repair is over when nothing waits and nothing has moved since the last look.
+void Cache::WatchRepair() {
+  const TimePoint now = net::EventLoop::Now();
+  const std::uint64_t bytes = Read(shared_.stats.repair_bytes);
+  const bool moved = std::exchange(repair_bytes_seen_, bytes) != bytes;
+  repair_rate_.Observe(bytes, now);
+  if (!repairing_since_ || moved || repairs_queued() > 0 || !options().repair) return;
+  const Duration took = now - *std::exchange(repairing_since_, std::nullopt);
+  longest_repair_ = std::max(longest_repair_.value_or(Duration(0)), took);
+}
+
 net::Task<Risk> Cache::SurveyRisk() {
   // So many objects at a time, which takes about a millisecond; then others have their turn.
   constexpr std::size_t kPortion = 2000;
@@ -129,7 +142,7 @@ net::Task<Risk> Cache::SurveyRisk() {
 void Cache::SweepExpired() {
   std::size_t removed = 0;
   sweep_cursor_ = directory().RemoveExpired(sweep_cursor_, kSweepBatch, &removed);
-  repair_rate_.Observe(Read(shared_.stats.repair_bytes), net::EventLoop::Now());
+  WatchRepair();
   sweep_.Start(kSweepEvery, [this] { SweepExpired(); });
 }
 

@@ -75,6 +75,10 @@ class Cache {
   std::uint64_t repair_bytes_queued() const { return shared_.repairs->bytes(); }
   double repair_bytes_per_second() const { return repair_rate_.per_second(); }
 
+  // The longest time from a loss of instances until all was repaired; nothing if that never
+  // happened. To a tenth of a second. On the control loop.
+  std::optional<Duration> longest_repair() const { return longest_repair_; }
+
   // Looks at every object: on the control loop, in portions; about 1 µs for each.
   net::Task<Risk> SurveyRisk();
 
@@ -84,6 +88,7 @@ class Cache {
  private:
   void OnInstanceLost(NodeId node, pool::Epoch epoch);
   RepairNeed Survey(const ObjectRecord& object) const;
+  void WatchRepair();
   void SweepExpired();
 
   net::EventLoop& control_;
@@ -97,6 +102,9 @@ class Cache {
   bool stopping_ = false;
   std::uint64_t sweep_cursor_ = 0;
   policy::RateEstimate repair_rate_;
+  std::optional<TimePoint> repairing_since_;
+  std::uint64_t repair_bytes_seen_ = 0;
+  std::optional<Duration> longest_repair_;
 };
 
 }  // namespace infinicache::cache

@@ -86,7 +86,7 @@ def test_doctor_tells_what_can_still_be_lost(start) -> None:
     code, text = doctor(server)
     assert code == 6, text
     assert "will be lost with the next of their nodes" in text
-    assert "2 instances lost in the last" in text and "at most 2 within 1m" in text
+    assert "2 instances lost in the last" in text and "at most 2 within 1h" in text
 
     server.kill_nodes([holders[2]])
     server.wait_until_active()
