@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "app/config_commands.h"
+#include "app/cost_commands.h"
 #include "app/exit_code.h"
 #include "app/nearest_name.h"
 #include "app/remote_commands.h"
@@ -45,6 +46,8 @@ struct Arguments {
   std::uint64_t after = 0;
   bool follow = false;
   bool json = false;
+  PriceOptions prices;
+  EstimateOptions estimate;
 };
 
 using Command = std::function<int(const Arguments&)>;
@@ -161,6 +164,7 @@ class CommandLine {
     AddServe();
     AddRemoteCommands();
     AddConfigCommands();
+    AddCostCommands();
     Add(app_, "version", "Print the version", [this](const Arguments&) {
       fmt::print("infinicache {}\n", version_);
       return kExitOk;
@@ -239,6 +243,52 @@ class CommandLine {
     show.add_flag("--json", arguments_.json, "for programs");
     AddConfigFlag(show, arguments_);
     AddSettingFlags(show, arguments_);
+  }
+
+  void AddPriceFlags(CLI::App& command) {
+    command
+        .add_option("--file", arguments_.prices.file,
+                    Wrap("TOML file of prices, instead of the program's own"))
+        ->type_name("FILE");
+    command.add_flag("--json", arguments_.prices.json, "for programs");
+  }
+
+  void AddCostCommands() {
+    CLI::App& prices = Add(app_, "prices", "List what platforms charge, with date and source",
+                           [](const Arguments& a) { return ShowPrices(a.prices); });
+    AddPriceFlags(prices);
+    prices.add_flag("--toml", arguments_.prices.toml, "print the program's own file, to be edited");
+    CLI::App* cost = app_.add_subcommand("cost", "Tell what a pool costs");
+    cost->require_subcommand(1);
+    cost->get_formatter()->column_width(kFlagColumns);
+    CLI::App& estimate =
+        Add(*cost, "estimate", "Reckon what a pool with a fixed schedule would cost",
+            [](const Arguments& a) { return CostEstimate(a.prices, a.estimate); });
+    AddPriceFlags(estimate);
+    AddEstimateFlags(estimate, arguments_.estimate);
+  }
+
+  static void AddEstimateFlags(CLI::App& command, EstimateOptions& options) {
+    const auto add = [&command](const std::string& flag, auto& value, std::string_view type,
+                                std::string_view help) {
+      command.add_option(flag, value, Wrap(fmt::format("{} [{}]", help, value)))
+          ->type_name(std::string(type));
+    };
+    add("--nodes", options.nodes, "COUNT", "nodes of the pool");
+    add("--node-memory", options.node_memory, "SIZE",
+        "memory of a node; what vendors call 1.5 GB is 1.5GiB");
+    add("--node-vcpus", options.node_vcpus, "NUMBER", "CPU of a node, where it is billed");
+    add("--hours", options.hours, "NUMBER", "for how long");
+    add("--warm-up", options.warm_up, "DURATION", "time between warm-ups of a node; 0: never");
+    add("--warm-up-session", options.warm_up_session, "DURATION", "how long a warm-up runs");
+    add("--backup", options.backup, "DURATION", "time between backups of a node; 0: never");
+    add("--backup-session", options.backup_session, "DURATION", "how long a backup runs");
+    add("--requests-per-hour", options.requests_per_hour, "COUNT", "requests of clients");
+    add("--chunks", options.chunks, "COUNT", "sessions that a request needs, one for each chunk");
+    add("--chunk-session", options.chunk_session, "DURATION", "how long such a session runs");
+    add("--price", options.price, "NAME", "what the nodes are billed by");
+    add("--provisioned", options.provisioned, "NAME", "the same memory, provisioned");
+    add("--storage", options.storage, "NAME", "the same bytes, stored");
   }
 
   // The parser that the arguments reached: the innermost chosen command.
