@@ -222,7 +222,8 @@ Status ParseColdStart(std::string_view text, Settings& settings) {
   const std::size_t dots = text.find("..");
   const auto min = ParseDuration(text.substr(0, dots));
   if (!min) return tl::make_unexpected(min.error());
-  const auto max = dots == std::string_view::npos ? min : ParseDuration(text.substr(dots + 2));
+  Result<Duration> max = min;
+  if (dots != std::string_view::npos) max = ParseDuration(text.substr(dots + 2));
   if (!max) return tl::make_unexpected(max.error());
   if (*min > *max || *min < Duration(0) || *max > kColdStartMax) {
     return Invalid(fmt::format("'{}' is not a time, or a range of times, from 0s to {}", text,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cmath>
 #include <cstdint>
 #include <ctime>
 #include <string_view>
@@ -252,8 +253,7 @@ std::string DoctorText(const json::value& doctor) {
       "predicted: an object of code {} survives an hour with {:.4f} %\n",
       Counted(Number(doctor, "/objects_lost"), "object"), Grouped(Number(doctor, "/incomplete")),
       Counted(Number(doctor, "/observed/instances_lost"), "instance"),
-      DescribeDuration(std::chrono::seconds(
-          static_cast<std::int64_t>(Real(doctor, "/observed/hours") * 3600 + 0.5))),
+      DescribeDuration(std::chrono::seconds(std::llround(Real(doctor, "/observed/hours") * 3600))),
       Number(doctor, "/observed/worst_window"),
       DescribeDuration(std::chrono::seconds(Number(doctor, "/observed/window_seconds"))),
       Text(doctor, "/code"), Real(doctor, "/predicted/availability_per_hour") * 100);
