@@ -235,7 +235,7 @@ Status ParseColdStart(std::string_view text, Settings& settings) {
 }
 
 std::string PrintColdStart(const Settings& settings) {
-  const std::string min = PrintDuration(settings.cold_start_min);
+  std::string min = PrintDuration(settings.cold_start_min);
   if (settings.cold_start_min == settings.cold_start_max) return min;
   return fmt::format("{}..{}", min, PrintDuration(settings.cold_start_max));
 }
