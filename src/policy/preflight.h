@@ -23,7 +23,7 @@ class Preflight {
  public:
   struct Options {
     bool notifies = false;
-    RoundTrip::Options round_trip;
+    RoundTrip::Options round_trip = {};
   };
 
   explicit Preflight(Options options)
