@@ -34,7 +34,7 @@ TEST(RoundTrip, CoversTheRoundTripsThatItSaw) {
 }
 
 TEST(Preflight, IsNeverNeededWhereThePlatformNotifies) {
-  const Preflight preflight({.notifies = true, .round_trip = {}});
+  const Preflight preflight({.notifies = true});
   EXPECT_FALSE(preflight.Needed(kNow));
 }
 
