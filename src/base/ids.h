@@ -28,6 +28,9 @@ class StrongId {
 using NodeId = StrongId<struct NodeIdTag, std::uint32_t>;
 // One living copy of a node's process, drawn at random at its start. 0 means "none".
 using InstanceId = StrongId<struct InstanceIdTag, std::uint64_t>;
+// One invocation of an instance. The proxy makes it, so that a message of an earlier session is
+// told from one of this. 0 means "none".
+using SessionId = StrongId<struct SessionIdTag, std::uint64_t>;
 // One write of an object. Unique in the pool and increasing: a larger version is a later write.
 using Version = StrongId<struct VersionTag, std::uint64_t>;
 // Hash of an object's key. With the version it names one write of one object.

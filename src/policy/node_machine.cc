@@ -1,0 +1,258 @@
+#include "policy/node_machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace infinicache::policy {
+namespace {
+
+Duration IdleFor(TimePoint since, TimePoint now) {
+  return since == TimePoint::max() ? Duration(0) : now - since;
+}
+
+}  // namespace
+
+NodeMachine::NodeMachine(Options options, std::uint64_t seed)
+    : options_(options),
+      random_(seed),
+      // Far apart for two runs of a proxy, and never 0 by counting.
+      last_session_(random_() >> 1),
+      backoff_(options.backoff_initial, options.backoff_max),
+      preflight_(options.preflight) {
+  CHECK(options_.wake_deadline > Duration(0) && options_.session_maximum > Duration(0) &&
+        options_.session_grace > Duration(0) && options_.backoff_initial > Duration(0));
+  CHECK(options_.failures_max > 0);
+}
+
+NodeMachine::Session NodeMachine::NewSession(TimePoint now) {
+  return {SessionId(++last_session_), now + options_.session_maximum + options_.session_grace};
+}
+
+void NodeMachine::TryInvoke(Purpose purpose, TimePoint now, Actions& actions) {
+  CHECK(state_ == State::kAsleep && !open(primary_));
+  if (now >= retry_at_) {
+    primary_ = NewSession(now);
+    state_ = State::kWaking;
+    actions.emplace_back(Invoke{primary_.id, purpose});
+  } else if (failing()) {
+    FailAll(actions);
+  } else if (queued_ > 0) {
+    actions.emplace_back(BackOff{retry_at_});
+  }
+}
+
+void NodeMachine::Flush(Actions& actions) {
+  wait_deadline_ = TimePoint::max();
+  if (queued_ == 0) return;
+  sent_ += std::exchange(queued_, 0);
+  actions.emplace_back(FlushRequests{});
+}
+
+void NodeMachine::FailAll(Actions& actions) {
+  wait_deadline_ = TimePoint::max();
+  if (std::exchange(queued_, 0) > 0) actions.emplace_back(FailWaiters{});
+}
+
+void NodeMachine::Requeue(TimePoint now, Actions& actions) {
+  if (sent_ == 0) return;
+  if (queued_ == 0) wait_deadline_ = now + options_.wake_deadline;
+  queued_ += std::exchange(sent_, 0);
+  actions.emplace_back(RequeueUnanswered{});
+}
+
+void NodeMachine::BackOffAfterFailure(TimePoint now) {
+  retry_at_ = now + backoff_.Next(random_);
+}
+
+Actions NodeMachine::OnDemand(TimePoint now) {
+  Actions actions;
+  if (++queued_ == 1) wait_deadline_ = now + options_.wake_deadline;
+  if (state_ == State::kAsleep) {
+    TryInvoke(Purpose::kRequest, now, actions);
+  } else if (overdue_) {
+    FailAll(actions);
+  } else if (state_ == State::kActive && !preflight_.Needed(now)) {
+    Flush(actions);
+  } else if (state_ == State::kActive && preflight_sent_ == TimePoint::max()) {
+    preflight_sent_ = now;
+    actions.emplace_back(SendPreflight{primary_.id});
+  }
+  return actions;
+}
+
+Actions NodeMachine::OnWarmUpDue(TimePoint now) {
+  Actions actions;
+  if (state_ == State::kAsleep && now >= retry_at_) TryInvoke(Purpose::kWarmUp, now, actions);
+  return actions;
+}
+
+Actions NodeMachine::OnPeerDemand(TimePoint now) {
+  if (state_ != State::kActive || open(peer_)) return {};
+  peer_ = NewSession(now);
+  return {Invoke{peer_.id, Purpose::kBackup}};
+}
+
+Actions NodeMachine::OnInvokeSucceeded(SessionId session, TimePoint now) {
+  return EndSession(session, End::kInOrder, now);
+}
+
+Actions NodeMachine::OnInvokeFailed(SessionId session, TimePoint now) {
+  return EndSession(session, End::kFailed, now);
+}
+
+Actions NodeMachine::OnBye(SessionId session, TimePoint now) {
+  return EndSession(session, End::kInOrder, now);
+}
+
+Actions NodeMachine::EndSession(SessionId session, End end, TimePoint now) {
+  Actions actions;
+  if (session == SessionId()) return actions;
+  if (session == primary_.id) EndPrimary(end, now, actions);
+  if (session == peer_.id) EndPeer(now, actions);
+  return actions;
+}
+
+void NodeMachine::EndPrimary(End end, TimePoint now, Actions& actions) {
+  Requeue(now, actions);
+  // A BYE that crosses requests is in order; a node that never answers before its BYE is not.
+  const bool fruitless = queued_ > 0 && !primary_.answered;
+  fruitless_ = fruitless ? fruitless_ + 1 : 0;
+  const bool failed = end == End::kFailed || !primary_.ready || fruitless_ > 1;
+  if (primary_.ready) idle_since_ = now;
+  primary_ = {};
+  state_ = State::kAsleep;
+  overdue_ = false;
+  preflight_sent_ = TimePoint::max();
+  preflight_.OnSessionEnded();
+  if (failed) {
+    BackOffAfterFailure(now);
+  } else if (!fruitless) {
+    backoff_.Reset();
+  }
+  if (queued_ > 0) TryInvoke(Purpose::kRequest, now, actions);
+}
+
+void NodeMachine::EndPeer(TimePoint now, Actions& actions) {
+  if (peer_.ready) peer_idle_since_ = now;
+  peer_ = {};
+  actions.emplace_back(PeerGone{});
+}
+
+Actions NodeMachine::OnPong(SessionId session, InstanceId instance, TimePoint runs_until,
+                            TimePoint now) {
+  Actions actions;
+  if (session == SessionId() || instance == InstanceId()) return actions;
+  if (session == peer_.id) {
+    if (!peer_.ready) AdoptPeer(instance, now, actions);
+    return actions;
+  }
+  if (session != primary_.id) return actions;
+  if (state_ == State::kActive) {
+    // A second copy of one invocation: the one that answered first has the session.
+    if (instance != instance_) return actions;
+  } else {
+    AdoptPrimary(instance, now, actions);
+    state_ = State::kActive;
+  }
+  if (preflight_sent_ != TimePoint::max()) {
+    preflight_.ObserveRoundTrip(now - std::exchange(preflight_sent_, TimePoint::max()));
+  }
+  preflight_.OnPromise(runs_until);
+  overdue_ = false;
+  Flush(actions);
+  return actions;
+}
+
+void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions) {
+  primary_.ready = true;
+  bool fresh = false;
+  if (instance != instance_ && instance == peer_instance_) {
+    std::swap(instance_, peer_instance_);
+    std::swap(idle_since_, peer_idle_since_);
+  } else if (instance != instance_) {
+    fresh = true;
+    if (instance_ != InstanceId()) {
+      actions.emplace_back(DeclareLost{instance_, IdleFor(idle_since_, now)});
+    }
+    // A peer that is in session was not there to be woken; its absence says nothing.
+    if (peer_instance_ != InstanceId() && !open(peer_)) {
+      actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
+      peer_instance_ = InstanceId();
+    }
+    instance_ = instance;
+    idle_since_ = TimePoint::max();
+  }
+  const Duration idle = IdleFor(std::exchange(idle_since_, TimePoint::max()), now);
+  actions.emplace_back(UseInstance{instance, idle, fresh});
+}
+
+void NodeMachine::AdoptPeer(InstanceId instance, TimePoint now, Actions& actions) {
+  // The primary's session ended unseen, and the platform took it for the second one.
+  if (instance == instance_) return;
+  peer_.ready = true;
+  const bool fresh = instance != peer_instance_;
+  if (fresh && peer_instance_ != InstanceId()) {
+    actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
+  }
+  peer_instance_ = instance;
+  peer_idle_since_ = TimePoint::max();
+  actions.emplace_back(PeerReady{instance, fresh});
+}
+
+Actions NodeMachine::OnLinkLost(TimePoint now) {
+  Actions actions;
+  if (state_ != State::kActive) return actions;
+  // The session runs on, and the node will dial again or be dialled: a PONG tells who it is.
+  state_ = State::kWaking;
+  preflight_sent_ = TimePoint::max();
+  preflight_.OnSessionEnded();
+  Requeue(now, actions);
+  return actions;
+}
+
+void NodeMachine::OnRequestAnswered() {
+  // Shows a node that works, also where the end of its session overtook the answer.
+  primary_.answered = true;
+  overdue_ = false;
+  fruitless_ = 0;
+  backoff_.Reset();
+  OnSentAbandoned();
+}
+
+void NodeMachine::OnSentAbandoned() {
+  if (sent_ > 0) {
+    --sent_;
+  } else {
+    OnQueuedAbandoned();  // re-queued since
+  }
+}
+
+void NodeMachine::OnQueuedAbandoned() {
+  if (queued_ > 0) --queued_;
+  if (queued_ == 0) wait_deadline_ = TimePoint::max();
+}
+
+Actions NodeMachine::OnTick(TimePoint now) {
+  Actions actions;
+  if (open(peer_) && now >= peer_.deadline) EndPeer(now, actions);
+  if (now >= wait_deadline_) {
+    overdue_ = state_ != State::kAsleep;
+    FailAll(actions);
+  }
+  if (open(primary_) && now >= primary_.deadline) {
+    EndPrimary(End::kFailed, now, actions);
+  } else if (state_ == State::kAsleep && queued_ > 0 && now >= retry_at_) {
+    TryInvoke(Purpose::kRequest, now, actions);
+  }
+  return actions;
+}
+
+TimePoint NodeMachine::NextTick() const {
+  TimePoint next = std::min({wait_deadline_, primary_.deadline, peer_.deadline});
+  if (state_ == State::kAsleep && queued_ > 0) next = std::min(next, retry_at_);
+  return next;
+}
+
+}  // namespace infinicache::policy

@@ -1,0 +1,214 @@
+// The proxy's view of one node: whether its instance sleeps, wakes or is active, and what follows
+// from each event.
+//
+//            Invoke               PONG(session, instance)
+//   asleep ──────────▶ waking ───────────────────────▶ active ── BYE, end of invocation ──▶ asleep
+//     ▲                  │ ▲            link lost         │
+//     │                  │ └──────────────────────────────┘
+//     └──────────────────┘ end or failure of the invocation, or its longest time has passed
+//
+// An event comes in, the state changes, and the actions that the owner must carry out, in their
+// order, come out. What holds by construction:
+//
+//   * One session at a time. A session ends by its BYE, by the platform's word that the invocation
+//     returned or failed, or when the platform's longest session has passed; until then nothing
+//     invokes the node again, neither a late PONG, nor a silent preflight, nor a lost link. Only
+//     OnPeerDemand, for a backup, adds a second session, also one at most.
+//   * Every session has an id that this machine made. A message with another id is stale: it
+//     changes nothing.
+//   * The first PONG of a session makes it active, on whatever link it comes.
+//   * An instance that answers is known or not. Known ones (primary and peer) have the data that
+//     they had. An unknown one is new and empty, and then the known ones are lost, since the
+//     platform would have woken them; before that, nothing is declared lost.
+//   * Requests wait for a node at most `wake_deadline`: then they fail (to the reader an erasure),
+//     and so do later ones at once until the node shows itself. The session goes on.
+//   * Failed invocations, and sessions that end in a row with nothing answered, back off; after
+//     `failures_max` in a row requests do not wait for the next try.
+//
+// Requests are counted, not held: `queued` ones wait for the owner's FlushRequests, `sent` ones for
+// an answer. The owner keeps the deadline of each request itself, which bounds how often one may
+// be re-queued, and reports every one that is over.
+//
+// The owner calls OnTick at NextTick(), which every event may change. Pure; O(1) per event; not
+// thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/random.h"
+#include "policy/backoff.h"
+#include "policy/preflight.h"
+
+namespace infinicache::policy {
+
+enum class Purpose { kRequest, kWarmUp, kBackup };
+
+// Invoke the node, with this id in the payload.
+struct Invoke {
+  SessionId session;
+  Purpose purpose = Purpose::kRequest;
+  friend bool operator==(const Invoke&, const Invoke&) = default;
+};
+// Send PING; the PONG must carry `session`.
+struct SendPreflight {
+  SessionId session;
+  friend bool operator==(const SendPreflight&, const SendPreflight&) = default;
+};
+// Send all that is queued.
+struct FlushRequests {
+  friend bool operator==(const FlushRequests&, const FlushRequests&) = default;
+};
+// What was sent and is not answered will not be: queue it again.
+struct RequeueUnanswered {
+  friend bool operator==(const RequeueUnanswered&, const RequeueUnanswered&) = default;
+};
+// The queued requests fail: the node is an erasure to them.
+struct FailWaiters {
+  friend bool operator==(const FailWaiters&, const FailWaiters&) = default;
+};
+// Nothing invokes the node before `until`; what is queued waits.
+struct BackOff {
+  TimePoint until;
+  friend bool operator==(const BackOff&, const BackOff&) = default;
+};
+// The instance and all its chunks are gone; it was idle for `idle` when this was found out.
+struct DeclareLost {
+  InstanceId instance;
+  Duration idle{0};
+  friend bool operator==(const DeclareLost&, const DeclareLost&) = default;
+};
+// A session is active: chunks are read from, and written to, this instance from now on. `idle` is
+// the time since its last session, 0 if there was none or it only lost its link. `fresh`: it holds
+// nothing that this proxy stored.
+struct UseInstance {
+  InstanceId instance;
+  Duration idle{0};
+  bool fresh = false;
+  friend bool operator==(const UseInstance&, const UseInstance&) = default;
+};
+// The peer's session is active; it may receive the backup.
+struct PeerReady {
+  InstanceId instance;
+  bool fresh = false;
+  friend bool operator==(const PeerReady&, const PeerReady&) = default;
+};
+// The peer's session is over, or was none: the platform woke the primary a second time.
+struct PeerGone {
+  friend bool operator==(const PeerGone&, const PeerGone&) = default;
+};
+
+using Action = std::variant<Invoke, SendPreflight, FlushRequests, RequeueUnanswered, FailWaiters,
+                            BackOff, DeclareLost, UseInstance, PeerReady, PeerGone>;
+using Actions = std::vector<Action>;
+
+class NodeMachine {
+ public:
+  enum class State { kAsleep, kWaking, kActive };
+
+  struct Options {
+    Preflight::Options preflight;
+    // From the first waiting request to FailWaiters.
+    Duration wake_deadline = std::chrono::seconds(5);
+    // The platform's longest session, from the invocation: start of the instance included.
+    Duration session_maximum = std::chrono::minutes(15);
+    // After that, for the platform's word of the end to arrive.
+    Duration session_grace = std::chrono::seconds(10);
+    Duration backoff_initial = std::chrono::milliseconds(50);
+    Duration backoff_max = std::chrono::seconds(30);
+    int failures_max = 5;
+  };
+
+  // `seed` makes the session ids and the jitter; two machines, and two runs of a proxy, need
+  // different ones. REQUIRES: every duration is positive.
+  NodeMachine(Options options, std::uint64_t seed);
+
+  // A request wants the node.
+  Actions OnDemand(TimePoint now);
+  // A warm-up is due. Nothing if a session is open or the node is backed off.
+  Actions OnWarmUpDue(TimePoint now);
+  // A backup wants a second instance. Nothing unless the primary is active and alone.
+  Actions OnPeerDemand(TimePoint now);
+  // The platform says that the session's invocation returned, or that it could not start or
+  // crashed.
+  Actions OnInvokeSucceeded(SessionId session, TimePoint now);
+  Actions OnInvokeFailed(SessionId session, TimePoint now);
+  // `runs_until`: the arrival's time plus what the node promised to run.
+  Actions OnPong(SessionId session, InstanceId instance, TimePoint runs_until, TimePoint now);
+  // The node's last message of a session.
+  Actions OnBye(SessionId session, TimePoint now);
+  // The link to the primary closed.
+  Actions OnLinkLost(TimePoint now);
+  // A sent request was answered; also one that was re-queued meanwhile.
+  void OnRequestAnswered();
+  // The owner gave up a request that was sent, or one that was still queued.
+  void OnSentAbandoned();
+  void OnQueuedAbandoned();
+  Actions OnTick(TimePoint now);
+
+  // TimePoint::max(): no tick is needed.
+  TimePoint NextTick() const;
+
+  State state() const { return state_; }
+  // The instance that holds what was written last; 0 before the first PONG.
+  InstanceId instance() const { return instance_; }
+  InstanceId peer_instance() const { return peer_instance_; }
+  // Of the open sessions; 0 if there is none.
+  SessionId session() const { return primary_.id; }
+  SessionId peer_session() const { return peer_.id; }
+  std::size_t queued() const { return queued_; }
+  std::size_t sent() const { return sent_; }
+  // In a row.
+  int failures() const { return backoff_.failures(); }
+
+ private:
+  struct Session {
+    SessionId id;
+    TimePoint deadline = TimePoint::max();
+    bool ready = false;     // its PONG came
+    bool answered = false;  // a request was answered in it
+  };
+  enum class End { kInOrder, kFailed };
+
+  bool open(const Session& session) const { return session.id != SessionId(); }
+  bool failing() const { return backoff_.failures() >= options_.failures_max; }
+  Session NewSession(TimePoint now);
+  void TryInvoke(Purpose purpose, TimePoint now, Actions& actions);
+  void Flush(Actions& actions);
+  void FailAll(Actions& actions);
+  void Requeue(TimePoint now, Actions& actions);
+  void BackOffAfterFailure(TimePoint now);
+  void AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions);
+  void AdoptPeer(InstanceId instance, TimePoint now, Actions& actions);
+  Actions EndSession(SessionId session, End end, TimePoint now);
+  void EndPrimary(End end, TimePoint now, Actions& actions);
+  void EndPeer(TimePoint now, Actions& actions);
+
+  const Options options_;
+  Random random_;
+  std::uint64_t last_session_;
+  Backoff backoff_;
+  Preflight preflight_;
+
+  State state_ = State::kAsleep;
+  Session primary_;
+  Session peer_;
+  InstanceId instance_;
+  InstanceId peer_instance_;
+  TimePoint idle_since_ = TimePoint::max();  // of the primary; max: unknown, or in session
+  TimePoint peer_idle_since_ = TimePoint::max();
+
+  std::size_t queued_ = 0;
+  std::size_t sent_ = 0;
+  TimePoint wait_deadline_ = TimePoint::max();  // of what is queued
+  bool overdue_ = false;                        // it passed, and the node did not show itself since
+  TimePoint preflight_sent_ = TimePoint::max();  // max: none is unanswered
+  TimePoint retry_at_ = TimePoint::min();
+  int fruitless_ = 0;  // sessions in a row that answered nothing although asked
+};
+
+}  // namespace infinicache::policy

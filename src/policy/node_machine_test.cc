@@ -1,0 +1,397 @@
+#include "policy/node_machine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+namespace infinicache::policy {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using State = NodeMachine::State;
+
+constexpr std::uint64_t kSeed = 23;
+constexpr TimePoint kNow{seconds(5000)};
+constexpr InstanceId kFirst{101};
+constexpr InstanceId kSecond{102};
+constexpr InstanceId kThird{103};
+constexpr InstanceId kNone;
+
+template <typename... Each>
+auto Are(Each... actions) {
+  return ElementsAre(Action(actions)...);
+}
+
+NodeMachine::Options Notifying() {
+  return {.preflight = {.notifies = true}};
+}
+
+class NodeMachineTest : public testing::Test {
+ protected:
+  // A demand has invoked the node; returns the session.
+  SessionId Wake() {
+    (void)machine_.OnDemand(kNow);
+    return machine_.session();
+  }
+  // One request was sent to an active session.
+  SessionId Activate(InstanceId instance = kFirst, Duration runs_for = seconds(1)) {
+    const SessionId session = Wake();
+    (void)machine_.OnPong(session, instance, kNow + runs_for, kNow);
+    EXPECT_EQ(machine_.state(), State::kActive);
+    return session;
+  }
+  // Asleep after a session with `instance`, nothing waits.
+  void Rest(InstanceId instance = kFirst) {
+    const SessionId session = Activate(instance);
+    machine_.OnRequestAnswered();
+    (void)machine_.OnBye(session, kNow);
+    EXPECT_EQ(machine_.state(), State::kAsleep);
+  }
+  // The primary is kFirst in session, the peer kSecond was.
+  SessionId ActivateWithPeer() {
+    const SessionId session = Activate(kFirst);
+    (void)machine_.OnPeerDemand(kNow);
+    const SessionId peer = machine_.peer_session();
+    (void)machine_.OnPong(peer, kSecond, kNow, kNow);
+    (void)machine_.OnBye(peer, kNow);
+    return session;
+  }
+
+  NodeMachine::Options options_;
+  NodeMachine machine_{options_, kSeed};
+};
+
+TEST_F(NodeMachineTest, ADemandWakesASleepingNode) {
+  const Actions actions = machine_.OnDemand(kNow);
+  EXPECT_THAT(actions, Are(Invoke{machine_.session(), Purpose::kRequest}));
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_NE(machine_.session(), SessionId());
+}
+
+TEST_F(NodeMachineTest, FurtherDemandsWaitForTheSameInvocation) {
+  Wake();
+  EXPECT_THAT(machine_.OnDemand(kNow + seconds(1)), IsEmpty());
+  EXPECT_THAT(machine_.OnWarmUpDue(kNow + seconds(1)), IsEmpty());
+  EXPECT_THAT(machine_.OnPeerDemand(kNow + seconds(1)), IsEmpty());
+  EXPECT_EQ(machine_.queued(), 2U);
+}
+
+TEST_F(NodeMachineTest, TheFirstPongEverMakesItActiveAndSendsWhatWaits) {
+  const SessionId session = Wake();
+  EXPECT_THAT(machine_.OnPong(session, kFirst, kNow + seconds(1), kNow),
+              Are(UseInstance{kFirst, Duration(0), true}, FlushRequests{}));
+  EXPECT_EQ(machine_.state(), State::kActive);
+  EXPECT_EQ(machine_.sent(), 1U);
+  // The defect of the original: this demand invoked a second time.
+  EXPECT_THAT(machine_.OnDemand(kNow), Are(FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, WithinAPromiseARequestIsSentAtOnceLaterAfterOnePreflight) {
+  const SessionId session = Activate(kFirst, milliseconds(100));
+  EXPECT_THAT(machine_.OnDemand(kNow + milliseconds(50)), Are(FlushRequests{}));
+  EXPECT_THAT(machine_.OnDemand(kNow + milliseconds(90)), Are(SendPreflight{session}));
+  EXPECT_THAT(machine_.OnDemand(kNow + milliseconds(91)), IsEmpty());
+  EXPECT_THAT(machine_.OnPong(session, kFirst, kNow + seconds(1), kNow + milliseconds(92)),
+              Are(FlushRequests{}));
+  EXPECT_EQ(machine_.sent(), 4U);
+}
+
+TEST_F(NodeMachineTest, AnUnansweredPreflightFailsItsWaitersAndInvokesNothing) {
+  Activate(kFirst, Duration(0));
+  (void)machine_.OnDemand(kNow);
+  const TimePoint deadline = kNow + options_.wake_deadline;
+  EXPECT_EQ(machine_.NextTick(), deadline);
+  EXPECT_THAT(machine_.OnTick(deadline), Are(FailWaiters{}));
+  EXPECT_THAT(machine_.OnDemand(deadline), Are(FailWaiters{}));
+  EXPECT_EQ(machine_.state(), State::kActive);
+}
+
+TEST_F(NodeMachineTest, APlatformThatNotifiesNeedsNoPreflight) {
+  NodeMachine machine(Notifying(), kSeed);
+  (void)machine.OnDemand(kNow);
+  (void)machine.OnPong(machine.session(), kFirst, kNow, kNow);
+  EXPECT_THAT(machine.OnDemand(kNow + minutes(3)), Are(FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, ByeOfAnIdleSessionPutsItToSleep) {
+  const SessionId session = Activate();
+  machine_.OnRequestAnswered();
+  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kAsleep);
+  EXPECT_EQ(machine_.NextTick(), TimePoint::max());
+}
+
+TEST_F(NodeMachineTest, TheEndOfAnInvocationServesAsItsBye) {
+  const SessionId session = Activate();
+  machine_.OnRequestAnswered();
+  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kAsleep);
+  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+}
+
+TEST_F(NodeMachineTest, AByeThatCrossesARequestRequeuesItAndInvokesAtOnce) {
+  const SessionId session = Activate();
+  const Actions actions = machine_.OnBye(session, kNow);
+  EXPECT_THAT(actions, Are(RequeueUnanswered{}, Invoke{machine_.session(), Purpose::kRequest}));
+  EXPECT_NE(machine_.session(), session);
+  EXPECT_EQ(machine_.queued(), 1U);
+  EXPECT_EQ(machine_.sent(), 0U);
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kNow, kNow),
+              Are(UseInstance{kFirst, Duration(0), false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, SessionsThatAnswerNothingInARowBackOff) {
+  SessionId session = Activate();
+  (void)machine_.OnBye(session, kNow);
+  session = machine_.session();
+  (void)machine_.OnPong(session, kFirst, kNow, kNow);
+  const Actions actions = machine_.OnBye(session, kNow);
+  ASSERT_EQ(actions.size(), 2U);
+  ASSERT_TRUE(std::holds_alternative<BackOff>(actions[1]));
+  EXPECT_GT(std::get<BackOff>(actions[1]).until, kNow);
+}
+
+TEST_F(NodeMachineTest, PongAndByeOfAnotherSessionChangeNothing) {
+  const SessionId old = Activate();
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(old, kNow);
+  EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kAsleep);
+  const SessionId session = Wake();
+  EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(old, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeFailed(old, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnPong(SessionId(), kSecond, kNow, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(SessionId(), kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_EQ(machine_.session(), session);
+  EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, ASecondCopyOfAnInvocationDoesNotTakeTheSessionOver) {
+  const SessionId session = Activate(kFirst);
+  EXPECT_THAT(machine_.OnPong(session, kSecond, kNow + seconds(1), kNow), IsEmpty());
+  EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, AKnownInstanceHasTheDataThatItHad) {
+  Rest(kFirst);
+  (void)machine_.OnDemand(kNow + seconds(30));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kNow, kNow + seconds(31)),
+              Are(UseInstance{kFirst, seconds(31), false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, DataAreLostOnceAnUnknownInstanceAnswersAndNotBefore) {
+  Rest(kFirst);
+  EXPECT_THAT(machine_.OnLinkLost(kNow), IsEmpty());
+  EXPECT_EQ(machine_.instance(), kFirst);
+  (void)machine_.OnDemand(kNow + seconds(30));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kNow, kNow + seconds(31)),
+              Are(DeclareLost{kFirst, seconds(31)}, UseInstance{kSecond, Duration(0), true},
+                  FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, ALostLinkRequeuesAndWaitsForTheSessionToShowItself) {
+  const SessionId session = Activate();
+  EXPECT_THAT(machine_.OnLinkLost(kNow), Are(RequeueUnanswered{}));
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_THAT(machine_.OnLinkLost(kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnPong(session, kFirst, kNow, kNow + seconds(1)),
+              Are(UseInstance{kFirst, Duration(0), false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, AFailedInvocationBacksOffAndIsTriedAgain) {
+  const SessionId session = Wake();
+  const Actions actions = machine_.OnInvokeFailed(session, kNow);
+  ASSERT_EQ(actions.size(), 1U);
+  const TimePoint retry = std::get<BackOff>(actions[0]).until;
+  EXPECT_GE(retry, kNow + options_.backoff_initial / 2);
+  EXPECT_LE(retry, kNow + options_.backoff_initial);
+  EXPECT_EQ(machine_.NextTick(), retry);
+  EXPECT_THAT(machine_.OnDemand(retry - Duration(1)), Are(BackOff{retry}));
+  EXPECT_THAT(machine_.OnWarmUpDue(retry - Duration(1)), IsEmpty());
+  EXPECT_THAT(machine_.OnTick(retry - Duration(1)), IsEmpty());
+  EXPECT_THAT(machine_.OnTick(retry), Are(Invoke{SessionId(session.value() + 1)}));
+}
+
+TEST_F(NodeMachineTest, AfterTheLastTryWaitersFailAndTheNextDemandDoesNotWait) {
+  TimePoint now = kNow;
+  Wake();
+  Actions actions;
+  int tries = 0;
+  while (machine_.state() == State::kWaking) {
+    ++tries;
+    actions = machine_.OnInvokeFailed(machine_.session(), now);
+    if (machine_.queued() == 0) break;
+    now = machine_.NextTick();
+    (void)machine_.OnTick(now);
+  }
+  EXPECT_EQ(tries, options_.failures_max);
+  EXPECT_THAT(actions, Are(FailWaiters{}));
+  EXPECT_EQ(machine_.NextTick(), TimePoint::max());
+  EXPECT_THAT(machine_.OnDemand(now), Are(FailWaiters{}));
+  // Yet it is tried again, no faster than the back-off allows.
+  const Actions again = machine_.OnDemand(now + options_.backoff_max);
+  EXPECT_THAT(again, Are(Invoke{machine_.session()}));
+}
+
+TEST_F(NodeMachineTest, AnAnswerEndsTheRowOfFailures) {
+  (void)machine_.OnInvokeFailed(Wake(), kNow);
+  (void)machine_.OnTick(machine_.NextTick());
+  EXPECT_EQ(machine_.failures(), 1);
+  (void)machine_.OnPong(machine_.session(), kFirst, kNow, kNow);
+  EXPECT_EQ(machine_.failures(), 1);
+  machine_.OnRequestAnswered();
+  EXPECT_EQ(machine_.failures(), 0);
+}
+
+TEST_F(NodeMachineTest, ASessionThatReturnsWithoutPongIsAFailure) {
+  const SessionId session = Wake();
+  const Actions actions = machine_.OnInvokeSucceeded(session, kNow);
+  ASSERT_EQ(actions.size(), 1U);
+  EXPECT_TRUE(std::holds_alternative<BackOff>(actions[0]));
+}
+
+TEST_F(NodeMachineTest, PastTheWakingDeadlineWaitersFailAndTheInvocationGoesOn) {
+  const SessionId session = Wake();
+  (void)machine_.OnDemand(kNow + seconds(1));
+  const TimePoint deadline = kNow + options_.wake_deadline;
+  EXPECT_THAT(machine_.OnTick(deadline - Duration(1)), IsEmpty());
+  EXPECT_THAT(machine_.OnTick(deadline), Are(FailWaiters{}));
+  EXPECT_THAT(machine_.OnDemand(deadline), Are(FailWaiters{}));
+  EXPECT_EQ(machine_.session(), session);
+  EXPECT_EQ(machine_.queued(), 0U);
+  EXPECT_THAT(machine_.OnPong(session, kFirst, deadline, deadline + seconds(1)),
+              Are(UseInstance{kFirst, Duration(0), true}));
+  EXPECT_THAT(machine_.OnDemand(deadline + seconds(1)), Are(SendPreflight{session}));
+}
+
+TEST_F(NodeMachineTest, ASessionWithoutAnEndIsOverAfterThePlatformsLongest) {
+  const SessionId session = Activate();
+  const TimePoint deadline = kNow + options_.session_maximum + options_.session_grace;
+  EXPECT_EQ(machine_.NextTick(), deadline);
+  EXPECT_THAT(machine_.OnTick(deadline - Duration(1)), IsEmpty());
+  const Actions actions = machine_.OnTick(deadline);
+  ASSERT_EQ(actions.size(), 2U);
+  EXPECT_EQ(actions[0], Action(RequeueUnanswered{}));
+  EXPECT_TRUE(std::holds_alternative<BackOff>(actions[1]));
+  EXPECT_THAT(machine_.OnPong(session, kFirst, deadline, deadline), IsEmpty());
+}
+
+TEST_F(NodeMachineTest, AWarmUpInvokesASleepingNodeOnly) {
+  Rest();
+  const Actions actions = machine_.OnWarmUpDue(kNow);
+  EXPECT_THAT(actions, Are(Invoke{machine_.session(), Purpose::kWarmUp}));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kNow, kNow),
+              Are(UseInstance{kFirst, Duration(0), false}));
+  EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(machine_.session(), kNow), IsEmpty());
+  EXPECT_EQ(machine_.failures(), 0);
+}
+
+TEST_F(NodeMachineTest, GivenUpRequestsLeaveTheCounts) {
+  Wake();
+  (void)machine_.OnDemand(kNow);
+  machine_.OnQueuedAbandoned();
+  (void)machine_.OnPong(machine_.session(), kFirst, kNow, kNow);
+  EXPECT_EQ(machine_.sent(), 1U);
+  machine_.OnSentAbandoned();
+  EXPECT_EQ(machine_.sent(), 0U);
+  machine_.OnSentAbandoned();
+  EXPECT_EQ(machine_.queued(), 0U);
+}
+
+TEST_F(NodeMachineTest, AnAnswerThatTheEndOfItsSessionOvertookCountsForTheRequeuedRequest) {
+  (void)machine_.OnInvokeSucceeded(Activate(), kNow);
+  EXPECT_EQ(machine_.queued(), 1U);
+  machine_.OnRequestAnswered();
+  EXPECT_EQ(machine_.queued(), 0U);
+}
+
+TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
+  const SessionId session = Activate();
+  const Actions actions = machine_.OnPeerDemand(kNow);
+  EXPECT_THAT(actions, Are(Invoke{machine_.peer_session(), Purpose::kBackup}));
+  EXPECT_NE(machine_.peer_session(), session);
+  EXPECT_THAT(machine_.OnPeerDemand(kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow),
+              Are(PeerReady{kSecond, true}));
+  EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(machine_.peer_session(), kNow), Are(PeerGone{}));
+  EXPECT_EQ(machine_.session(), session);
+  EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, APeerThatTheNextInvocationWakesServesWithItsData) {
+  const SessionId session = ActivateWithPeer();
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnDemand(kNow + seconds(9));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kNow, kNow + seconds(9)),
+              Are(UseInstance{kSecond, seconds(9), false}, FlushRequests{}));
+  EXPECT_EQ(machine_.peer_instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, AnUnknownInstanceMeansThatNeitherPrimaryNorPeerWasLeft) {
+  const SessionId session = ActivateWithPeer();
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnDemand(kNow + seconds(9));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow + seconds(9)),
+              Are(DeclareLost{kFirst, seconds(9)}, DeclareLost{kSecond, seconds(9)},
+                  UseInstance{kThird, Duration(0), true}, FlushRequests{}));
+  EXPECT_EQ(machine_.peer_instance(), kNone);
+}
+
+TEST_F(NodeMachineTest, APeerInSessionOutlivesTheLossOfItsPrimary) {
+  const SessionId session = Activate(kFirst);
+  machine_.OnRequestAnswered();
+  (void)machine_.OnPeerDemand(kNow);
+  (void)machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow);
+  (void)machine_.OnInvokeSucceeded(session, kNow);
+  (void)machine_.OnDemand(kNow);
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow),
+              Are(DeclareLost{kFirst, Duration(0)}, UseInstance{kThird, Duration(0), true},
+                  FlushRequests{}));
+  EXPECT_EQ(machine_.peer_instance(), kSecond);
+}
+
+TEST_F(NodeMachineTest, ANewPeerReplacesALostOne) {
+  ActivateWithPeer();
+  (void)machine_.OnPeerDemand(kNow);
+  EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kThird, kNow, kNow + seconds(2)),
+              Are(DeclareLost{kSecond, seconds(2)}, PeerReady{kThird, true}));
+}
+
+TEST_F(NodeMachineTest, ThePrimaryWokenForItsOwnBackupIsNoPeer) {
+  Activate(kFirst);
+  (void)machine_.OnPeerDemand(kNow);
+  const SessionId peer = machine_.peer_session();
+  EXPECT_THAT(machine_.OnPong(peer, kFirst, kNow, kNow), IsEmpty());
+  EXPECT_EQ(machine_.peer_instance(), kNone);
+  EXPECT_THAT(machine_.OnInvokeFailed(peer, kNow), Are(PeerGone{}));
+}
+
+TEST_F(NodeMachineTest, APeersSessionWithoutAnEndIsOverAfterThePlatformsLongest) {
+  const SessionId session = Activate();
+  (void)machine_.OnPeerDemand(kNow + seconds(1));
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(session, kNow + seconds(2));
+  const TimePoint deadline = machine_.NextTick();
+  EXPECT_THAT(machine_.OnTick(deadline), Are(PeerGone{}));
+  EXPECT_EQ(machine_.peer_session(), SessionId());
+}
+
+TEST_F(NodeMachineTest, TwoMachinesMakeDifferentSessionIds) {
+  NodeMachine other(options_, kSeed + 1);
+  (void)other.OnDemand(kNow);
+  EXPECT_NE(Wake(), other.session());
+}
+
+}  // namespace
+}  // namespace infinicache::policy
