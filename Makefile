@@ -26,9 +26,9 @@ PROGRAMS := $(RELEASE)/bin/infinicache $(RELEASE)/bin/infinicache-node
 
 .PHONY: help
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo 'JOBS=$(JOBS) compile jobs; ARGS="..." goes to the program of serve, demo, bench and bench-coding.'
+	@echo 'JOBS=$(JOBS) compile jobs; ARGS="..." goes to the program of serve, demo and the benches.'
 
 # --- What the machine needs -------------------------------------------------------------------
 
@@ -114,6 +114,11 @@ bench: build/.deps-test build  ## comparison with Redis and memcached: make benc
 bench-coding: $(RELEASE)/build.ninja  ## erasure coding kernels against ISA-L
 	cmake --build --preset release --target coding_bench
 	$(RELEASE)/coding_bench $(ARGS)
+
+.PHONY: bench-eviction
+bench-eviction: $(RELEASE)/build.ninja  ## hit ratios of the eviction orders: ARGS="--trace FILE.csv.gz"
+	cmake --build --preset release --target hit_ratio
+	$(RELEASE)/bin/hit_ratio $(ARGS)
 
 # --- Source -----------------------------------------------------------------------------------
 
