@@ -115,7 +115,7 @@ TEST(WarmUp, NodesThatAreMadeTogetherAreSpreadOverTheInterval) {
     ASSERT_LE(wait, minutes(1));
     ++tens.at(static_cast<std::size_t>(std::min<std::int64_t>(wait / seconds(10), 5)));
   }
-  for (const int count : tens) EXPECT_NEAR(count, kNodes / 6, 40);
+  for (const int count : tens) EXPECT_NEAR(count, kNodes / 6.0, 40);
 }
 
 TEST(WarmUp, AnySessionStartsTheTimerAgain) {
