@@ -32,8 +32,11 @@ NodeMachine::Session NodeMachine::NewSession(TimePoint now) {
 
 void NodeMachine::TryInvoke(Purpose purpose, TimePoint now, Actions& actions) {
   CHECK(state_ == State::kAsleep && !open(primary_));
-  if (now >= retry_at_) {
+  if (peer_pending()) {
+    if (overdue_) FailAll(actions);
+  } else if (now >= retry_at_) {
     primary_ = NewSession(now);
+    primary_.beside_peer = open(peer_) || unseen_beside_peer_;
     state_ = State::kWaking;
     actions.emplace_back(Invoke{primary_.id, purpose});
   } else if (failing()) {
@@ -84,7 +87,8 @@ Actions NodeMachine::OnDemand(TimePoint now) {
 
 Actions NodeMachine::OnWarmUpDue(TimePoint now) {
   Actions actions;
-  if (state_ == State::kAsleep && now >= retry_at_) TryInvoke(Purpose::kWarmUp, now, actions);
+  if (state_ == State::kAsleep && now >= retry_at_ && !peer_pending())
+    TryInvoke(Purpose::kWarmUp, now, actions);
   return actions;
 }
 
@@ -121,6 +125,7 @@ void NodeMachine::EndPrimary(End end, TimePoint now, Actions& actions) {
   fruitless_ = fruitless ? fruitless_ + 1 : 0;
   const bool failed = end == End::kFailed || !primary_.ready || fruitless_ > 1;
   if (primary_.ready) idle_since_ = now;
+  unseen_beside_peer_ = primary_.beside_peer && !primary_.ready;
   primary_ = {};
   state_ = State::kAsleep;
   overdue_ = false;
@@ -136,22 +141,26 @@ void NodeMachine::EndPrimary(End end, TimePoint now, Actions& actions) {
 
 void NodeMachine::EndPeer(TimePoint now, Actions& actions) {
   if (peer_.ready) peer_idle_since_ = now;
+  if (peer_pending()) overdue_ = overdue_ && state_ != State::kAsleep;
   peer_ = {};
   actions.emplace_back(PeerGone{});
+  if (state_ == State::kAsleep && queued_ > 0) TryInvoke(Purpose::kRequest, now, actions);
 }
 
 Actions NodeMachine::OnPong(SessionId session, InstanceId instance, TimePoint runs_until,
                             TimePoint now) {
   Actions actions;
   if (session == SessionId() || instance == InstanceId()) return actions;
-  if (session == peer_.id) {
-    if (!peer_.ready) AdoptPeer(instance, now, actions);
-    return actions;
-  }
-  if (session != primary_.id) return actions;
+  if (session == primary_.id) OnPrimaryPong(instance, runs_until, now, actions);
+  if (session == peer_.id && !peer_.ready) OnPeerPong(instance, runs_until, now, actions);
+  return actions;
+}
+
+void NodeMachine::OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimePoint now,
+                                Actions& actions) {
   if (state_ == State::kActive) {
     // A second copy of one invocation: the one that answered first has the session.
-    if (instance != instance_) return actions;
+    if (instance != instance_) return;
   } else {
     AdoptPrimary(instance, now, actions);
     state_ = State::kActive;
@@ -162,13 +171,28 @@ Actions NodeMachine::OnPong(SessionId session, InstanceId instance, TimePoint ru
   preflight_.OnPromise(runs_until);
   overdue_ = false;
   Flush(actions);
-  return actions;
+}
+
+void NodeMachine::OnPeerPong(InstanceId instance, TimePoint runs_until, TimePoint now,
+                             Actions& actions) {
+  if (instance != instance_) {
+    AdoptPeer(instance, now, actions);
+    return;
+  }
+  // An instance has one session at a time: the primary's ended, though its BYE did not arrive yet,
+  // and the platform woke it again. Nothing was invoked meanwhile.
+  if (open(primary_)) EndPrimary(End::kInOrder, now, actions);
+  primary_ = std::exchange(peer_, {});
+  state_ = State::kWaking;
+  actions.emplace_back(PeerGone{});
+  OnPrimaryPong(instance, runs_until, now, actions);
 }
 
 void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions) {
   primary_.ready = true;
   bool fresh = false;
   if (instance != instance_ && instance == peer_instance_) {
+    if (open(peer_)) EndPeer(now, actions);  // one session at a time: its BYE is under way
     std::swap(instance_, peer_instance_);
     std::swap(idle_since_, peer_idle_since_);
   } else if (instance != instance_) {
@@ -176,8 +200,8 @@ void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& acti
     if (instance_ != InstanceId()) {
       actions.emplace_back(DeclareLost{instance_, IdleFor(idle_since_, now)});
     }
-    // A peer that is in session was not there to be woken; its absence says nothing.
-    if (peer_instance_ != InstanceId() && !open(peer_)) {
+    // A peer that was in session was not there to be woken; that it did not answer says nothing.
+    if (peer_instance_ != InstanceId() && !primary_.beside_peer) {
       actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
       peer_instance_ = InstanceId();
     }
@@ -189,8 +213,6 @@ void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& acti
 }
 
 void NodeMachine::AdoptPeer(InstanceId instance, TimePoint now, Actions& actions) {
-  // The primary's session ended unseen, and the platform took it for the second one.
-  if (instance == instance_) return;
   peer_.ready = true;
   const bool fresh = instance != peer_instance_;
   if (fresh && peer_instance_ != InstanceId()) {
@@ -199,6 +221,9 @@ void NodeMachine::AdoptPeer(InstanceId instance, TimePoint now, Actions& actions
   peer_instance_ = instance;
   peer_idle_since_ = TimePoint::max();
   actions.emplace_back(PeerReady{instance, fresh});
+  if (state_ != State::kAsleep) return;
+  overdue_ = false;
+  if (queued_ > 0) TryInvoke(Purpose::kRequest, now, actions);
 }
 
 Actions NodeMachine::OnLinkLost(TimePoint now) {
@@ -238,7 +263,7 @@ Actions NodeMachine::OnTick(TimePoint now) {
   Actions actions;
   if (open(peer_) && now >= peer_.deadline) EndPeer(now, actions);
   if (now >= wait_deadline_) {
-    overdue_ = state_ != State::kAsleep;
+    overdue_ = state_ != State::kAsleep || peer_pending();
     FailAll(actions);
   }
   if (open(primary_) && now >= primary_.deadline) {
@@ -251,7 +276,7 @@ Actions NodeMachine::OnTick(TimePoint now) {
 
 TimePoint NodeMachine::NextTick() const {
   TimePoint next = std::min({wait_deadline_, primary_.deadline, peer_.deadline});
-  if (state_ == State::kAsleep && queued_ > 0) next = std::min(next, retry_at_);
+  if (state_ == State::kAsleep && queued_ > 0 && !peer_pending()) next = std::min(next, retry_at_);
   return next;
 }
 

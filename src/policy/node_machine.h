@@ -13,13 +13,16 @@
 //   * One session at a time. A session ends by its BYE, by the platform's word that the invocation
 //     returned or failed, or when the platform's longest session has passed; until then nothing
 //     invokes the node again, neither a late PONG, nor a silent preflight, nor a lost link. Only
-//     OnPeerDemand, for a backup, adds a second session, also one at most.
+//     OnPeerDemand, for a backup, adds a second session, also one at most; until that is answered,
+//     a primary that fell asleep meanwhile is not invoked, since it may be the one that answers.
 //   * Every session has an id that this machine made. A message with another id is stale: it
 //     changes nothing.
 //   * The first PONG of a session makes it active, on whatever link it comes.
 //   * An instance that answers is known or not. Known ones (primary and peer) have the data that
-//     they had. An unknown one is new and empty, and then the known ones are lost, since the
-//     platform would have woken them; before that, nothing is declared lost.
+//     they had. An unknown one is new and empty, and then those that were idle are lost, since the
+//     platform would have woken them; before that, nothing is declared lost. (One exception, on
+//     the safe side: a session may end before its PONG arrives and leave an instance that nobody
+//     knows. When that answers, others are declared lost that live; they count as new later.)
 //   * Requests wait for a node at most `wake_deadline`: then they fail (to the reader an erasure),
 //     and so do later ones at once until the node shows itself. The session goes on.
 //   * Failed invocations, and sessions that end in a row with nothing answered, back off; after
@@ -97,7 +100,7 @@ struct PeerReady {
   bool fresh = false;
   friend bool operator==(const PeerReady&, const PeerReady&) = default;
 };
-// The peer's session is over, or was none: the platform woke the primary a second time.
+// The peer's session is over, or the platform woke the primary instead; then it is the primary's.
 struct PeerGone {
   friend bool operator==(const PeerGone&, const PeerGone&) = default;
 };
@@ -171,10 +174,16 @@ class NodeMachine {
     TimePoint deadline = TimePoint::max();
     bool ready = false;     // its PONG came
     bool answered = false;  // a request was answered in it
+    // The peer was in session when this one was invoked, or one before it whose PONG never came.
+    bool beside_peer = false;
   };
   enum class End { kInOrder, kFailed };
 
   bool open(const Session& session) const { return session.id != SessionId(); }
+  // Which instance the platform will take for the peer is open: perhaps the primary, if that fell
+  // asleep. A second invocation now could find it busy, start a new instance, and make it look
+  // lost.
+  bool peer_pending() const { return open(peer_) && !peer_.ready; }
   bool failing() const { return backoff_.failures() >= options_.failures_max; }
   Session NewSession(TimePoint now);
   void TryInvoke(Purpose purpose, TimePoint now, Actions& actions);
@@ -184,6 +193,8 @@ class NodeMachine {
   void BackOffAfterFailure(TimePoint now);
   void AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions);
   void AdoptPeer(InstanceId instance, TimePoint now, Actions& actions);
+  void OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimePoint now, Actions& actions);
+  void OnPeerPong(InstanceId instance, TimePoint runs_until, TimePoint now, Actions& actions);
   Actions EndSession(SessionId session, End end, TimePoint now);
   void EndPrimary(End end, TimePoint now, Actions& actions);
   void EndPeer(TimePoint now, Actions& actions);
@@ -208,7 +219,8 @@ class NodeMachine {
   bool overdue_ = false;                        // it passed, and the node did not show itself since
   TimePoint preflight_sent_ = TimePoint::max();  // max: none is unanswered
   TimePoint retry_at_ = TimePoint::min();
-  int fruitless_ = 0;  // sessions in a row that answered nothing although asked
+  bool unseen_beside_peer_ = false;  // see Session::beside_peer
+  int fruitless_ = 0;                // sessions in a row that answered nothing although asked
 };
 
 }  // namespace infinicache::policy

@@ -368,13 +368,44 @@ TEST_F(NodeMachineTest, ANewPeerReplacesALostOne) {
               Are(DeclareLost{kSecond, seconds(2)}, PeerReady{kThird, true}));
 }
 
-TEST_F(NodeMachineTest, ThePrimaryWokenForItsOwnBackupIsNoPeer) {
-  Activate(kFirst);
+TEST_F(NodeMachineTest, ThePrimaryWokenForItsOwnBackupIsInSessionAgain) {
+  const SessionId session = Activate(kFirst);
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
-  EXPECT_THAT(machine_.OnPong(peer, kFirst, kNow, kNow), IsEmpty());
-  EXPECT_EQ(machine_.peer_instance(), kNone);
-  EXPECT_THAT(machine_.OnInvokeFailed(peer, kNow), Are(PeerGone{}));
+  // The first session's BYE is under way; the request that it crossed is sent again.
+  EXPECT_THAT(machine_.OnPong(peer, kFirst, kNow + seconds(1), kNow),
+              Are(RequeueUnanswered{}, PeerGone{}, UseInstance{kFirst, Duration(0), false},
+                  FlushRequests{}));
+  EXPECT_EQ(machine_.session(), peer);
+  EXPECT_EQ(machine_.peer_session(), SessionId());
+  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kActive);
+}
+
+TEST_F(NodeMachineTest, APrimaryAsleepIsNotInvokedWhileItMayBeTheOneThatTheBackupWakes) {
+  const SessionId session = Activate(kFirst);
+  (void)machine_.OnPeerDemand(kNow);
+  const SessionId peer = machine_.peer_session();
+  EXPECT_THAT(machine_.OnBye(session, kNow), Are(RequeueUnanswered{}));
+  EXPECT_THAT(machine_.OnDemand(kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
+  EXPECT_EQ(machine_.NextTick(), kNow + options_.wake_deadline);
+  // Another one woke: now the primary is idle, if it lives.
+  const Actions actions = machine_.OnPong(peer, kSecond, kNow, kNow);
+  EXPECT_THAT(actions, Are(PeerReady{kSecond, true}, Invoke{machine_.session()}));
+}
+
+TEST_F(NodeMachineTest, WaitersForAPendingBackupFailAtTheirDeadline) {
+  const SessionId session = Activate(kFirst);
+  (void)machine_.OnPeerDemand(kNow);
+  const SessionId peer = machine_.peer_session();
+  (void)machine_.OnBye(session, kNow);
+  const TimePoint deadline = kNow + options_.wake_deadline;
+  EXPECT_THAT(machine_.OnTick(deadline), Are(FailWaiters{}));
+  EXPECT_THAT(machine_.OnDemand(deadline), Are(FailWaiters{}));
+  EXPECT_THAT(machine_.OnInvokeFailed(peer, deadline), Are(PeerGone{}));
+  const Actions actions = machine_.OnDemand(deadline);
+  EXPECT_THAT(actions, Are(Invoke{machine_.session()}));
 }
 
 TEST_F(NodeMachineTest, APeersSessionWithoutAnEndIsOverAfterThePlatformsLongest) {
