@@ -18,6 +18,7 @@
 //   * nodes that hold nothing are not warmed up.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -56,6 +57,8 @@ class LifeSimulation : private LifeModel {
 
  private:
   static constexpr Duration kLength = std::chrono::minutes(4);
+  // Far more than the busiest life has.
+  static constexpr int kEventsMax = 300'000;
   // A request's own; longer than what it may wait for the node.
   static constexpr Duration kRequestDeadline = std::chrono::seconds(8);
 
@@ -76,7 +79,8 @@ class LifeSimulation : private LifeModel {
     for (const bool source : {true, true, false}) Disturb(end, source);
     ArriveLater(end);
     // The last requests, and the longest session, end after the last arrival.
-    while (HasEvents() && result_.violation.empty()) {
+    for (int count = 0; HasEvents() && result_.violation.empty(); ++count) {
+      if (count > kEventsMax) Violate("events follow each other without end");
       RunNext();
       Watch();
     }

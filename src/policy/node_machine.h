@@ -36,6 +36,7 @@
 // thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <variant>

@@ -361,6 +361,22 @@ TEST_F(NodeMachineTest, APeerInSessionOutlivesTheLossOfItsPrimary) {
   EXPECT_EQ(machine_.peer_instance(), kSecond);
 }
 
+TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedIsNotLost) {
+  const SessionId session = Activate(kFirst);
+  machine_.OnRequestAnswered();
+  (void)machine_.OnPeerDemand(kNow);
+  const SessionId peer = machine_.peer_session();
+  (void)machine_.OnPong(peer, kSecond, kNow, kNow);
+  (void)machine_.OnBye(session, kNow);
+  // kThird starts, and returns before its PONG arrives; then the peer falls asleep.
+  (void)machine_.OnInvokeSucceeded(Wake(), kNow);
+  (void)machine_.OnBye(peer, kNow);
+  (void)machine_.OnTick(machine_.NextTick());
+  (void)machine_.OnPong(machine_.session(), kThird, kNow, kNow);
+  EXPECT_EQ(machine_.instance(), kThird);
+  EXPECT_EQ(machine_.peer_instance(), kSecond);
+}
+
 TEST_F(NodeMachineTest, ANewPeerReplacesALostOne) {
   ActivateWithPeer();
   (void)machine_.OnPeerDemand(kNow);
