@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -59,21 +58,6 @@ HttpResponse Dashboard() {
       "default-src 'none'; style-src 'unsafe-inline'; script-src "
       "'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'");
   return response;
-}
-
-// The whole number `name` of the query, or `absent`. Errors: kInvalidArgument.
-Result<std::uint64_t> QueryNumber(const HttpRequest& request, const std::string& name,
-                                  std::uint64_t absent, std::uint64_t max) {
-  const auto found = request.target.query.find(name);
-  if (found == request.target.query.end()) return absent;
-  const std::string& text = found->second;
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || value > max) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{}={} is not a whole number from 0 to {}", name, text, max));
-  }
-  return value;
 }
 
 // 0 where /proc is not mounted.
@@ -163,9 +147,10 @@ Task<HttpResponse> AdminServer::Doctor() {
 }
 
 Task<HttpResponse> AdminServer::Events(const HttpRequest& request) {
-  const auto after = QueryNumber(request, "after", 0, std::numeric_limits<std::uint64_t>::max());
-  const auto limit = QueryNumber(request, "limit", kEventsDefault, pool::EventLog::kEventsMax);
-  const auto wait_ms = QueryNumber(request, "wait_ms", 0, kEventsWaitMax / milliseconds(1));
+  const auto& query = request.target.query;
+  const auto after = QueryNumber(query, "after", 0);
+  const auto limit = QueryNumber(query, "limit", kEventsDefault, pool::EventLog::kEventsMax);
+  const auto wait_ms = QueryNumber(query, "wait_ms", 0, kEventsWaitMax / milliseconds(1));
   for (const auto* number : {&after, &limit, &wait_ms})
     if (!*number) co_return JsonError(number->error());
   const TimePoint deadline = net::EventLoop::Now() + milliseconds(*wait_ms);
@@ -177,7 +162,8 @@ Task<HttpResponse> AdminServer::Events(const HttpRequest& request) {
 
 HttpResponse AdminServer::Reclaim(const HttpRequest& request) {
   if (!request.target.query.contains("node")) return JsonError(400, "name a node: ?node=3");
-  const auto node = QueryNumber(request, "node", 0, std::numeric_limits<NodeId::Value>::max());
+  const auto node =
+      QueryNumber(request.target.query, "node", 0, std::numeric_limits<NodeId::Value>::max());
   if (!node) return JsonError(node.error());
   const NodeId id(static_cast<NodeId::Value>(*node));
   if (auto status = pool_.Reclaim(id); !status) return JsonError(status.error());

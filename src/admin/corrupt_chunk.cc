@@ -2,25 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <optional>
 
+#include "admin/routes.h"
 #include "net/notification.h"
 #include "pool/link.h"
 #include "wire/frame.h"
 
 namespace infinicache::admin {
 namespace {
-
-Status ReadNumber(const std::map<std::string, std::string>& query, const std::string& name,
-                  std::uint64_t& number) {
-  const auto found = query.find(name);
-  if (found == query.end()) return {};
-  const std::string& text = found->second;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error == std::errc{} && end == text.data() + text.size()) return {};
-  return Fail(ErrorCode::kInvalidArgument, fmt::format("'{}' must be a number from 0 on", name));
-}
 
 // Takes the one answer to a request.
 class Answer final : public pool::FrameSink {
@@ -64,12 +54,12 @@ Result<CorruptRequest> ParseCorruptRequest(const std::map<std::string, std::stri
                 "'key' is missing; write for example ?key=photo&chunk=0&byte=0");
   }
   request.key = key->second;
-  std::uint64_t chunk = 0;
-  if (auto status = ReadNumber(query, "chunk", chunk); !status)
-    return tl::make_unexpected(status.error());
-  if (auto status = ReadNumber(query, "byte", request.byte); !status)
-    return tl::make_unexpected(status.error());
-  request.chunk = chunk;
+  const auto chunk = QueryNumber(query, "chunk", 0);
+  if (!chunk) return tl::make_unexpected(chunk.error());
+  const auto byte = QueryNumber(query, "byte", 0);
+  if (!byte) return tl::make_unexpected(byte.error());
+  request.chunk = *chunk;
+  request.byte = *byte;
   return request;
 }
 

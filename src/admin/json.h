@@ -24,12 +24,13 @@ std::string StatusJson(const SystemView& view);
 // See admin/doctor.h for what it is made of.
 std::string DoctorJson(const DoctorView& view);
 
-// [{id, state, instance, pid, address, bytes_used, bytes_limit, chunks}]; instance, pid and address
-// are null for a node without an instance, pid also where instances are no processes of this
-// machine.
 // {"events":[{"id","at_ms","kind","node","instance","detail"}],"last_id"}; `last_id` is the log's
 // newest number, so that a follower with nothing to show knows where it is.
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id);
+
+// [{id, state, instance, pid, address, bytes_used, bytes_limit, chunks}]; instance, pid and address
+// are null for a node without an instance, pid also where instances are no processes of this
+// machine.
 std::string NodesJson(std::span<const pool::NodeView> nodes);
 
 // {key, key_encoded, bytes, version, code, strip_bytes, expires_at_ms, surviving, needed, chunks}.

@@ -1,6 +1,9 @@
 #include "admin/routes.h"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <charconv>
 
 namespace infinicache::admin {
 namespace {
@@ -44,6 +47,19 @@ Route FindRoute(std::string_view method, std::string_view path, bool test_hooks)
     return {.endpoint = std::nullopt, .allow = row.method == "GET" ? "GET, HEAD" : row.method};
   }
   return {};
+}
+
+Result<std::uint64_t> QueryNumber(const std::map<std::string, std::string>& query,
+                                  const std::string& name, std::uint64_t absent,
+                                  std::uint64_t max) {
+  const auto found = query.find(name);
+  if (found == query.end()) return absent;
+  const std::string& text = found->second;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc{} && end == text.data() + text.size() && value <= max) return value;
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' must be a whole number from 0 to {}", name, max));
 }
 
 int HttpStatusFor(ErrorCode code) {

@@ -1,10 +1,13 @@
-// Which endpoint a request means: the table of the admin API's paths and methods.
+// What a request means: the table of the admin API's paths and methods, and numbers in queries.
 //
 // Pure functions.
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -33,6 +36,12 @@ struct Route {
 
 // `path` is decoded. HEAD is allowed wherever GET is. Views point into `path`.
 Route FindRoute(std::string_view method, std::string_view path, bool test_hooks);
+
+// The whole number `name` of a query, or `absent` if it is not there. Errors: kInvalidArgument,
+// naming the parameter.
+Result<std::uint64_t> QueryNumber(const std::map<std::string, std::string>& query,
+                                  const std::string& name, std::uint64_t absent,
+                                  std::uint64_t max = std::numeric_limits<std::uint64_t>::max());
 
 // The HTTP status of a failed operation.
 int HttpStatusFor(ErrorCode code);

@@ -42,9 +42,6 @@ struct Arguments {
   std::string check_file;
   RemoteOptions remote;
   std::string key;
-  std::uint32_t node = 0;
-  std::uint64_t after = 0;
-  bool follow = false;
   bool json = false;
   PriceOptions prices;
   EstimateOptions estimate;
@@ -144,9 +141,6 @@ int RunRemote(const Arguments& arguments, int (*query)(const RemoteOptions&)) {
   options.admin = *loaded.values.admin;
   options.json = arguments.json;
   options.key = arguments.key;
-  options.node = arguments.node;
-  options.after = arguments.after;
-  options.follow = arguments.follow;
   return query(options);
 }
 
@@ -216,14 +210,17 @@ class CommandLine {
                    arguments_);
     CLI::App& events = Add(app_, "events", "List what happened to a running server's instances",
                            [](const Arguments& a) { return RunRemote(a, ShowEvents); });
-    events.add_flag("--follow,-f", arguments_.follow, "go on as events happen, until interrupted");
-    events.add_option("--after", arguments_.after, "only events with a higher number [0]")
+    events.add_flag("--follow,-f", arguments_.remote.follow,
+                    "go on as events happen, until interrupted");
+    events.add_option("--after", arguments_.remote.after, "only events with a higher number [0]")
         ->type_name("NUMBER");
     AddRemoteFlags(events, arguments_);
     CLI::App& reclaim =
         Add(app_, "reclaim", "Take a node's instance away, to try it out (needs --test-hooks on)",
             [](const Arguments& a) { return RunRemote(a, ReclaimNode); });
-    reclaim.add_option("NODE", arguments_.node, "the node's number")->required()->type_name("");
+    reclaim.add_option("NODE", arguments_.remote.node, "the node's number")
+        ->required()
+        ->type_name("");
     AddRemoteFlags(reclaim, arguments_);
   }
 

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <utility>
 
 #include "app/duration.h"
+#include "app/text_file.h"
+#include "base/bytes.h"
 #include "base/limits.h"
 
 namespace infinicache::app {
@@ -21,6 +21,7 @@ using policy::ReclaimModel;
 using Kind = ReclaimModel::Kind;
 
 constexpr std::string_view kReplay = "replay:";
+constexpr std::size_t kReplayBytesMax = 16 * kMiB;
 constexpr double kReplaySecondsMax = 366.0 * 86400;
 // Faster than this no instance would get ready.
 constexpr Duration kIntervalMin = std::chrono::milliseconds(1);
@@ -117,13 +118,12 @@ Result<std::vector<policy::ReclaimEvent>> ParseReplay(std::string_view text) {
 Result<ReclaimModel> LoadReclaimModel(std::string_view text) {
   if (!text.starts_with(kReplay)) return ParseModel(text);
   const std::string path(text.substr(kReplay.size()));
-  std::ifstream file(path);
-  if (!file) {
+  const auto text_of_file = ReadTextFile(path, kReplayBytesMax);
+  if (!text_of_file) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("--reclaim: cannot read the replay '{}'", path));
+                fmt::format("--reclaim: {}", text_of_file.error().message));
   }
-  const std::string content{std::istreambuf_iterator<char>(file), {}};
-  auto events = ParseReplay(content);
+  auto events = ParseReplay(*text_of_file);
   if (!events) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("--reclaim: {}: {}", path, events.error().message));

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "app/files_for_test.h"
 
 namespace infinicache::app {
 namespace {
@@ -64,10 +64,8 @@ TEST(ReclaimSetting, NamesTheLineOfAReplayThatIsWrong) {
 
 TEST(ReclaimSetting, ReadsTheReplaysFileAndNamesIt) {
   EXPECT_THAT(LoadReclaimModel("replay:/no/such/file").error().message, HasSubstr("/no/such/file"));
-  const auto path = std::filesystem::path(testing::TempDir()) / "infinicache-replay";
-  std::ofstream(path) << "1 4\n";
-  const auto model = LoadReclaimModel("replay:" + path.string());
-  std::filesystem::remove(path);
+  const FileForTest file("1 4\n");
+  const auto model = LoadReclaimModel("replay:" + file.path());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(model->kind, Kind::kReplay);
   ASSERT_EQ(model->replay.size(), 1U);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "app/duration.h"
 #include "app/exit_code.h"
@@ -70,32 +71,48 @@ Result<net::HttpResponse> Ask(const RemoteOptions& options, const std::string& m
   return std::move(*response);
 }
 
+// Says that the server answered otherwise than hoped; returns the exit code.
+int ComplainOf(const RemoteOptions& options, const net::HttpResponse& response) {
+  return Complain(ExitCodeOf(response), fmt::format("{} answers {}: {}", options.admin.ToString(),
+                                                    response.status, response.body));
+}
+
 int ComplainOfNoJson(const RemoteOptions& options) {
   return Complain(kExitRuntime,
                   fmt::format("{} is no InfiniCache admin interface: its answer is not JSON",
                               options.admin.ToString()));
 }
 
+// The JSON that the server has at a target, and its text; or the exit code, after saying why.
+struct Fetched {
+  std::optional<boost::json::value> json = {};
+  std::string text = {};
+  int exit_code = kExitOk;
+};
+
+Fetched Fetch(const RemoteOptions& options, const std::string& target,
+              Duration patience = Duration(0)) {
+  auto response = Ask(options, "GET", target, patience);
+  if (!response)
+    return {.exit_code = Complain(ExitCodeOf(response.error()), response.error().message)};
+  if (response->status == 404 && !options.key.empty()) {
+    return {.exit_code = Complain(ExitCodeOf(*response),
+                                  fmt::format("no object has the key '{}'", options.key))};
+  }
+  if (response->status != 200) return {.exit_code = ComplainOf(options, *response)};
+  boost::system::error_code error;
+  boost::json::value json = boost::json::parse(response->body, error);
+  if (error) return {.exit_code = ComplainOfNoJson(options)};
+  return {.json = std::move(json), .text = std::move(response->body)};
+}
+
 // Asks for `target` and prints the answer by `print`, whose result is the exit code.
 int Show(const RemoteOptions& options, const std::string& target,
          int (*print)(const boost::json::value& answer, bool json)) {
-  const auto response = Ask(options, "GET", target);
-  if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
-  if (response->status != 200) {
-    return Complain(ExitCodeOf(*response),
-                    response->status == 404 && !options.key.empty()
-                        ? fmt::format("no object has the key '{}'", options.key)
-                        : fmt::format("{} answers {}: {}", options.admin.ToString(),
-                                      response->status, response->body));
-  }
-  boost::system::error_code error;
-  const boost::json::value answer = boost::json::parse(response->body, error);
-  if (error) return ComplainOfNoJson(options);
-  if (options.json) {
-    const bool ended = response->body.ends_with('\n');
-    fmt::print("{}{}", response->body, ended ? "" : "\n");
-  }
-  return print(answer, options.json);
+  const Fetched answer = Fetch(options, target);
+  if (!answer.json) return answer.exit_code;
+  if (options.json) fmt::print("{}{}", answer.text, answer.text.ends_with('\n') ? "" : "\n");
+  return print(*answer.json, options.json);
 }
 
 int PrintStatus(const boost::json::value& answer, bool json) {
@@ -137,20 +154,13 @@ int ShowEvents(const RemoteOptions& options) {
   constexpr Duration kWait = std::chrono::seconds(10);
   std::uint64_t after = options.after;
   for (;;) {
-    const auto response =
-        Ask(options, "GET",
-            fmt::format("/api/v1/events?after={}&wait_ms={}", after,
-                        options.follow ? kWait / std::chrono::milliseconds(1) : 0),
-            options.follow ? kWait : Duration(0));
-    if (!response) return Complain(ExitCodeOf(response.error()), response.error().message);
-    if (response->status != 200) {
-      return Complain(ExitCodeOf(*response),
-                      fmt::format("{} answers {}: {}", options.admin.ToString(), response->status,
-                                  response->body));
-    }
-    boost::system::error_code error;
-    const boost::json::value answer = boost::json::parse(response->body, error);
-    const boost::json::object* fields = error ? nullptr : answer.if_object();
+    const Fetched answer =
+        Fetch(options,
+              fmt::format("/api/v1/events?after={}&wait_ms={}", after,
+                          options.follow ? kWait / std::chrono::milliseconds(1) : 0),
+              options.follow ? kWait : Duration(0));
+    if (!answer.json) return answer.exit_code;
+    const boost::json::object* fields = answer.json->if_object();
     const boost::json::value* events = fields == nullptr ? nullptr : fields->if_contains("events");
     if (events == nullptr || !events->is_array()) return ComplainOfNoJson(options);
     for (const boost::json::value& event : events->get_array()) {
@@ -179,8 +189,7 @@ int ReclaimNode(const RemoteOptions& options) {
                                 "with --test-hooks on",
                                 options.admin.ToString()));
   }
-  return Complain(ExitCodeOf(*response), fmt::format("{} answers {}: {}", options.admin.ToString(),
-                                                     response->status, response->body));
+  return ComplainOf(options, *response);
 }
 
 int ShowObject(const RemoteOptions& options) {

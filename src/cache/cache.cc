@@ -73,8 +73,8 @@ std::optional<ObjectView> Cache::Describe(std::string_view key) {
                   {}};
   for (std::size_t i = 0; i < record->width(); ++i) {
     const pool::Place place = record->place(i);
-    const bool alive = !place.IsNowhere() && pool_.shared(place.node).Holds(place.epoch);
-    view.chunks.push_back({i, i >= layout.code.data, place.node, alive, layout.ChunkBytes(i)});
+    view.chunks.push_back(
+        {i, i >= layout.code.data, place.node, IsAlive(place), layout.ChunkBytes(i)});
   }
   return view;
 }
@@ -93,12 +93,15 @@ void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch) {
   } while (cursor != 0);
 }
 
+bool Cache::IsAlive(pool::Place place) const {
+  return !place.IsNowhere() && pool_.shared(place.node).Holds(place.epoch);
+}
+
 RepairNeed Cache::Survey(const ObjectRecord& object) const {
   RepairNeed need;
   std::size_t surviving = 0;
   for (std::size_t i = 0; i < object.width(); ++i) {
-    const pool::Place place = object.place(i);
-    if (!place.IsNowhere() && pool_.shared(place.node).Holds(place.epoch)) {
+    if (IsAlive(object.place(i))) {
       ++surviving;
     } else {
       need.missing_bytes += object.layout().ChunkBytes(i);

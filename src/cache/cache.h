@@ -87,6 +87,7 @@ class Cache {
 
  private:
   void OnInstanceLost(NodeId node, pool::Epoch epoch);
+  bool IsAlive(pool::Place place) const;
   RepairNeed Survey(const ObjectRecord& object) const;
   void WatchRepair();
   void SweepExpired();

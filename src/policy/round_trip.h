@@ -1,8 +1,8 @@
 // How long an answer may be under way, as far as seen: the margin that a decision about a remote
 // clock leaves.
 //
-// The estimator is TCP's retransmission timer (RFC 6298, sections 2.2-2.3): smoothed round trip
-// + 4 * its mean deviation, within [min, max]. Before the first observation it is `initial`.
+// It is estimated from the round trips that were seen (SmoothedDelay), within [min, max]. Before
+// the first observation it is `initial`.
 //
 // Pure, O(1); not thread-safe.
 #pragma once
@@ -11,6 +11,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "policy/smoothed_delay.h"
 
 namespace infinicache::policy {
 
@@ -28,29 +29,17 @@ class RoundTrip {
   explicit RoundTrip(Options options) : options_(options) {}
 
   void Observe(Duration round_trip) {
-    round_trip = std::clamp(round_trip, Duration(0), options_.max);
-    if (!seen_) {
-      seen_ = true;
-      smoothed_ = round_trip;
-      deviation_ = round_trip / 2;
-      return;
-    }
-    const Duration error = round_trip > smoothed_ ? round_trip - smoothed_ : smoothed_ - round_trip;
-    deviation_ = (3 * deviation_ + error) / 4;
-    smoothed_ = (7 * smoothed_ + round_trip) / 8;
+    delay_.Observe(std::clamp(round_trip, Duration(0), options_.max));
   }
 
   // Within [min, max].
   Duration Margin() const {
-    return std::clamp(seen_ ? smoothed_ + 4 * deviation_ : options_.initial, options_.min,
-                      options_.max);
+    return std::clamp(delay_.seen() ? delay_.Get() : options_.initial, options_.min, options_.max);
   }
 
  private:
   Options options_;
-  bool seen_ = false;
-  Duration smoothed_{0};
-  Duration deviation_{0};
+  SmoothedDelay delay_;
 };
 
 }  // namespace infinicache::policy

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from harness.command import Done, infinicache
+from harness.command import ask, infinicache
 from harness.resp import HOST, Client
 from harness.server import Server, free_port, running, wait_until
 from harness.values import Value
@@ -20,10 +20,6 @@ NODES = 14
 def server():
     with running(nodes=NODES) as running_server:
         yield running_server
-
-
-def ask(server: Server, *arguments: object) -> Done:
-    return infinicache(*arguments, "--admin", f"{HOST}:{server.admin_port}")
 
 
 def test_status_is_readable(server: Server) -> None:

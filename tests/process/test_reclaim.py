@@ -5,25 +5,20 @@ import random
 import subprocess
 import time
 
-from harness.resp import Client
-from harness.server import HOST, Server, program, wait_until
-from harness.settings import SEED, scaled
+from harness.command import ask, infinicache
+from harness.resp import HOST, Client
+from harness.server import Server, wait_until
+from harness.settings import SEED, program, scaled
 from harness.values import Value
 
 NODES = 16
 PARITY = 2
 
 
-def cli(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program("infinicache"), *arguments, "--admin",
-                           f"{HOST}:{server.admin_port}"],
-                          capture_output=True, text=True, timeout=60, check=False)
-
-
 def events(server: Server) -> list[dict]:
-    answer = cli(server, "events", "--json")
-    assert answer.returncode == 0, answer.stderr
-    return [json.loads(line) for line in answer.stdout.splitlines()]
+    done = ask(server, "events", "--json")
+    assert done.code == 0, done
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 def test_reclaims_up_to_parity_lose_nothing_under_load(start) -> None:
@@ -76,8 +71,8 @@ def test_random_reclaims_never_lead_to_wrong_bytes(start) -> None:
 def test_a_node_is_reclaimed_on_command_and_the_events_tell(start) -> None:
     server = start(nodes=6, code="2+1", test_hooks="on")
     before = {node.id: node.instance for node in server.nodes()}
-    answer = cli(server, "reclaim", "4")
-    assert (answer.returncode, answer.stdout) == (0, "node 4 is reclaimed\n"), answer.stderr
+    answer = ask(server, "reclaim", "4")
+    assert (answer.code, answer.out) == (0, "node 4 is reclaimed\n"), answer
     wait_until(lambda: server.nodes()[4].instance not in (None, before[4]),
                "node 4 has a new instance")
     assert {node.id for node in server.nodes() if node.instance != before[node.id]} == {4}
@@ -86,11 +81,11 @@ def test_a_node_is_reclaimed_on_command_and_the_events_tell(start) -> None:
     assert told[:2] == [("instance_started", before[4]), ("instance_reclaimed", before[4])]
     numbers = [event["id"] for event in events(server)]
     assert numbers == sorted(set(numbers))
-    after = cli(server, "events", "--after", str(numbers[-1]))
-    assert (after.returncode, after.stdout) == (0, "")
+    after = ask(server, "events", "--after", str(numbers[-1]))
+    assert (after.code, after.out) == (0, "")
 
-    assert cli(server, "reclaim", "6").returncode == 5
-    assert cli(server, "reclaim", "x").returncode == 2
+    assert ask(server, "reclaim", "6").code == 5
+    assert ask(server, "reclaim", "x").code == 2
 
 
 def test_a_follower_sees_events_as_they_happen(start) -> None:
@@ -100,7 +95,7 @@ def test_a_follower_sees_events_as_they_happen(start) -> None:
         [program("infinicache"), "events", "--follow", "--after", str(last), "--admin",
          f"{HOST}:{server.admin_port}"], stdout=subprocess.PIPE, text=True)
     try:
-        assert cli(server, "reclaim", "1").returncode == 0
+        assert ask(server, "reclaim", "1").code == 0
         assert follower.stdout is not None
         line = follower.stdout.readline()
         assert "instance_reclaimed" in line and "node 1" in line, line
@@ -111,16 +106,15 @@ def test_a_follower_sees_events_as_they_happen(start) -> None:
 
 def test_without_test_hooks_nothing_is_reclaimed_on_command(start) -> None:
     server = start(nodes=4, code="2+1")
-    answer = cli(server, "reclaim", "1")
-    assert answer.returncode == 1
-    assert "--test-hooks on" in answer.stderr
+    answer = ask(server, "reclaim", "1")
+    assert answer.code == 1
+    assert "--test-hooks on" in answer.err
     assert server.metrics()("infinicache_instances_reclaimed_total") == 0
 
 
 def test_bad_models_are_refused_at_the_start() -> None:
     for text, expected in [("often", "poisson:6/1h"), ("poisson:0/1h", "from 1 to"),
                            ("replay:/no/such/file", "/no/such/file")]:
-        answer = subprocess.run([program("infinicache"), "serve", "--reclaim", text],
-                                capture_output=True, text=True, timeout=60, check=False)
-        assert answer.returncode == 2, answer.stderr
-        assert expected in answer.stderr
+        answer = infinicache("serve", "--reclaim", text)
+        assert answer.code == 2, answer
+        assert expected in answer.err

@@ -1,9 +1,9 @@
 """Repair in the background: its order, its bandwidth limit, and what an operator sees of it."""
 
 import json
-import subprocess
 
-from harness.server import HOST, Server, program, wait_until
+from harness.command import ask
+from harness.server import Server, wait_until
 from harness.values import Value
 
 NODES = 16
@@ -50,9 +50,7 @@ def test_repair_keeps_its_bandwidth_and_tells_what_is_left(start) -> None:
 
     def shows_progress() -> bool:
         # Degraded while a node is down is exit code 6.
-        text = subprocess.run([program("infinicache"), "status", "--admin",
-                               f"{HOST}:{server.admin_port}"],
-                              capture_output=True, text=True, timeout=60, check=False).stdout
+        text = ask(server, "status").out
         return " to go at " in text and ", about " in text
     wait_until(shows_progress, "status tells what is left, the rate, and until when", 30)
     began = server.metrics()
@@ -65,10 +63,8 @@ def test_repair_keeps_its_bandwidth_and_tells_what_is_left(start) -> None:
 
 
 def doctor(server: Server, *flags: str) -> tuple[int, str]:
-    answer = subprocess.run([program("infinicache"), "doctor", *flags, "--admin",
-                             f"{HOST}:{server.admin_port}"],
-                            capture_output=True, text=True, timeout=60, check=False)
-    return answer.returncode, answer.stdout
+    done = ask(server, "doctor", *flags)
+    return done.code, done.out
 
 
 def test_doctor_tells_what_can_still_be_lost(start) -> None:

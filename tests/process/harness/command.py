@@ -3,7 +3,8 @@
 import dataclasses
 import subprocess
 
-from harness.server import clean_environment
+from harness.resp import HOST
+from harness.server import Server, clean_environment
 from harness.settings import patience, program
 
 
@@ -21,3 +22,8 @@ def infinicache(*arguments: object, environment: dict[str, str] | None = None,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False,
                           env=clean_environment() | (environment or {}), timeout=patience(seconds))
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def ask(server: Server, *arguments: object) -> Done:
+    """Runs an operator's command against the server's admin interface."""
+    return infinicache(*arguments, "--admin", f"{HOST}:{server.admin_port}")
