@@ -155,6 +155,8 @@ std::string StatusJson(const SystemView& view) {
       {"misses_lost", lost},
       {"misses_unavailable", unavailable},
       {"losses", Read(cache.losses)},
+      {"objects_evicted", Read(cache.objects_evicted)},
+      {"bytes_evicted", Read(cache.bytes_evicted)},
       {"bytes_read", Read(cache.bytes_read)},
       {"degraded_reads", Read(cache.degraded_reads)},
       {"broken_reads", Read(cache.broken_reads)},

@@ -132,6 +132,10 @@ void AddObjects(const SystemView& view, Families& out) {
            "Objects stored now that have an expiry.");
   AddCounter(out, "objects_expired_total", static_cast<double>(view.objects_expired),
              "Objects removed because their time had come.");
+  AddCounter(out, "objects_evicted_total", view.cache.objects_evicted,
+             "Objects removed to make room for others.");
+  AddCounter(out, "evicted_bytes_total", view.cache.bytes_evicted,
+             "Object bytes removed to make room for others.");
   AddCounter(out, "objects_lost_total", view.cache.losses,
              "Objects dropped because fewer than d of their chunks survived.");
   AddCounter(out, "objects_written_total", view.cache.objects_written, "Objects written.");

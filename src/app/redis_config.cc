@@ -12,7 +12,6 @@ std::vector<std::pair<std::string, std::string>> RedisConfig(const Settings& set
       {"timeout", "0"},  // idle clients stay
       {"databases", "1"},
       {"maxmemory", fmt::to_string(settings.nodes * settings.node_memory)},
-      {"maxmemory-policy", "noeviction"},
       {"proto-max-bulk-len", fmt::to_string(settings.max_object_size)},
       {"save", ""},
       {"appendonly", "no"},

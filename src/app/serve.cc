@@ -173,6 +173,7 @@ cache::CacheOptions Service::CacheOptionsOf() const {
   options.repair = settings_.repair;
   options.repair_concurrency = settings_.repair_concurrency;
   options.repair_bytes_per_second = settings_.repair_bandwidth;
+  options.eviction = *policy::ParseEvictionPolicy(settings_.maxmemory_policy);
   options.node_timeout = settings_.node_timeout;
   return options;
 }

@@ -19,6 +19,8 @@ namespace {
 constexpr std::uint64_t kTiB = 1024 * kGiB;
 
 constexpr std::array<std::string_view, 1> kPlatforms = {"local"};
+constexpr std::array<std::string_view, 3> kEvictionPolicies = {"allkeys-s3fifo", "allkeys-clock",
+                                                               "noeviction"};
 constexpr std::array<std::string_view, 6> kLogLevels = {"trace", "debug", "info",
                                                         "warn",  "error", "off"};
 
@@ -309,6 +311,9 @@ constexpr SettingSpec kSpecs[] = {
     {"repair-concurrency", kObjects, "COUNT",
      "objects that are repaired at the same time; auto: one per thread",
      CountField{&Settings::repair_concurrency, 1, 256, "auto"}},
+    {"maxmemory-policy", kObjects, "NAME",
+     "which objects leave when a write finds no room; noeviction: none, the write is refused",
+     ChoiceField{&Settings::maxmemory_policy, kEvictionPolicies}},
 
     {"threads", kProcess, "COUNT", "threads that serve clients; auto: one per core",
      CountField{&Settings::threads, 1, 256, "auto"}},

@@ -51,6 +51,7 @@ struct Settings {
   bool repair = true;
   std::uint64_t repair_bandwidth = 0;    // bytes per second; 0: unlimited
   std::uint64_t repair_concurrency = 0;  // 0: one per thread
+  std::string maxmemory_policy = "allkeys-s3fifo";
 
   std::uint64_t threads = 0;       // 0: one per core
   std::uint64_t proxy_memory = 0;  // of all threads in sum; 0: kMemoryPerThread for each

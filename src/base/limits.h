@@ -16,6 +16,11 @@ inline constexpr std::size_t kStripBytesMax = 128 * kKiB;
 // Strips are padded to this for coding (one cache line, and the step of the coding kernels).
 inline constexpr std::size_t kStripAlignment = 64;
 
+// What a node's memory counts: strips in whole blocks, and for each chunk this and its key. Nodes
+// and the proxy's placement agree on it, so that a node is not found full after it was chosen.
+inline constexpr std::size_t kStripBlockBytes = 1 * kKiB;
+inline constexpr std::size_t kChunkOverheadBytes = 256;
+
 // d + p of the widest code. Loss patterns are 64-bit masks.
 inline constexpr std::size_t kCodeWidthMax = 32;
 

@@ -16,8 +16,9 @@ ChunkUpload::ChunkUpload(Worker& worker, const ObjectRef& record, std::size_t in
       place_{node, link_.epoch()},
       request_(link_.Register(this)),
       chunk_bytes_(record->layout().ChunkBytes(index)),
+      reserved_bytes_(record->StoredBytes(index)),
       changed_(changed) {
-  link_.shared().bytes_reserved.fetch_add(chunk_bytes_, std::memory_order_relaxed);
+  link_.shared().bytes_reserved.fetch_add(reserved_bytes_, std::memory_order_relaxed);
 }
 
 ChunkUpload::~ChunkUpload() {
@@ -91,7 +92,7 @@ void ChunkUpload::TellNodeToDrop() {
 void ChunkUpload::Finish(State state) {
   state_ = state;
   link_.Forget(request_);
-  link_.shared().bytes_reserved.fetch_sub(chunk_bytes_, std::memory_order_relaxed);
+  link_.shared().bytes_reserved.fetch_sub(reserved_bytes_, std::memory_order_relaxed);
   if (state == State::kStored) record_->set_place(index_, place_);
   changed_.Notify();
 }

@@ -61,6 +61,7 @@ class ChunkUpload final : public pool::FrameSink {
   pool::Place place_;
   std::uint64_t request_;
   std::uint64_t chunk_bytes_;
+  std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
   State state_ = State::kWriting;
   Error error_;

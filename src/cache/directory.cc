@@ -27,6 +27,7 @@ ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
   ObjectRef object = std::move(where->second);
   shard.objects.erase(where);
   object->set_owned(false);
+  evictor_.Remove(*object);
   size_.fetch_sub(1, std::memory_order_relaxed);
   bytes_.fetch_sub(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, -1);
@@ -40,13 +41,11 @@ ObjectRef Directory::Find(std::string_view key) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
-  const WallMillis now = clock_.WallNow();
-  if (found->second->IsExpired(now)) {
+  if (found->second->IsExpired(clock_.WallNow())) {
     expired_.fetch_add(1, std::memory_order_relaxed);
     expired = Detach(shard, found);
     return nullptr;
   }
-  found->second->set_used_at(now);
   return found->second;
 }
 
@@ -71,9 +70,10 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   // Two writes of a key ran at once and the later one is in: this one counts as overwritten by it.
   if (present && found->second->version() > object->version()) return result;
   if (present && keep_expiry) object->set_expires_at(found->second->expires_at());
-  if (present) Detach(shard, found);
   object->set_owned(true);
   object->set_used_at(clock_.WallNow());
+  evictor_.Add(*object, present ? found->second.get() : nullptr);
+  if (present) Detach(shard, found);
   size_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, 1);
@@ -123,8 +123,13 @@ bool Directory::SetExpiry(const ObjectRef& object, WallMillis when) {
   return true;
 }
 
-void Directory::CountExpiry(const ObjectRecord& object, int by) {
+void Directory::CountExpiry(ObjectRecord& object, int by) {
   if (object.expires_at() == ObjectRecord::kNever) return;
+  if (by > 0) {
+    evictor_.AddExpiry(object);
+  } else {
+    evictor_.RemoveExpiry(object);
+  }
   expiring_.fetch_add(static_cast<std::size_t>(by), std::memory_order_relaxed);
 }
 

@@ -6,6 +6,8 @@
 // docs/adr. The order makes SCAN's cursor exact: it is the next hash to visit, and an element that
 // stays is seen whatever is added or removed meanwhile.
 //
+// The order of eviction follows the directory: what is in the one is in the other.
+//
 // An expired record is as good as absent: it is removed by whoever meets it, and by RemoveExpired.
 //
 // Thread-safety: all members from any thread.
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "cache/evictor.h"
 #include "cache/object.h"
 
 namespace infinicache::cache {
@@ -38,8 +41,8 @@ class Directory {
     ObjectRef previous;  // what the key was before, whether or not committed
   };
 
-  // REQUIRES: `clock` outlives the directory.
-  explicit Directory(const Clock& clock) : clock_(clock) {}
+  // Tells `evictor` of all that comes and goes. REQUIRES: the arguments outlive the directory.
+  Directory(const Clock& clock, Evictor& evictor) : clock_(clock), evictor_(evictor) {}
   ~Directory();
 
   // The key's object, or null.
@@ -93,9 +96,10 @@ class Directory {
   // unlocking.
   ObjectRef Detach(Shard& shard, Tree::iterator where);
   // Counts `object` among those with an expiry, or no longer. REQUIRES: its shard is locked.
-  void CountExpiry(const ObjectRecord& object, int by);
+  void CountExpiry(ObjectRecord& object, int by);
 
   const Clock& clock_;
+  Evictor& evictor_;
   std::array<Shard, 1U << kShardBits> shards_;
   std::atomic<std::size_t> size_{0};
   std::atomic<std::uint64_t> bytes_{0};

@@ -52,7 +52,8 @@ class DirectoryTest : public testing::Test {
 
   ManualClock clock_;
   std::shared_ptr<ReclaimerForTest> reclaimer_ = std::make_shared<ReclaimerForTest>();
-  Directory directory_{clock_};
+  Evictor evictor_{policy::EvictionPolicy::kS3Fifo};
+  Directory directory_{clock_, evictor_};
   std::uint64_t last_version_ = 0;
 };
 
@@ -222,7 +223,8 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     Random random(seed);
-    Directory directory(clock_);
+    Evictor evictor(policy::EvictionPolicy::kClock);
+    Directory directory(clock_, evictor);
     std::map<std::string, Entry> model;
     for (int step = 0; step < 2000; ++step) {
       const std::string key = fmt::format("key{}", random() % 20);
@@ -286,6 +288,7 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
       ASSERT_EQ(directory.size(), model.size());
       ASSERT_EQ(directory.bytes(), bytes);
       ASSERT_EQ(directory.expiring(), expiring);
+      ASSERT_EQ(evictor.size(), model.size());
     }
     const std::size_t size = directory.size();
     EXPECT_EQ(directory.Clear(), size);
@@ -302,7 +305,8 @@ TEST(DirectoryThreads, EveryKeyThatStaysIsFoundAndScannedWhileOthersComeAndGo) {
     std::atomic<int> count{0};
   };
   const SystemClock clock;
-  Directory directory(clock);
+  Evictor evictor(policy::EvictionPolicy::kS3Fifo);
+  Directory directory(clock, evictor);
   const auto reclaimer = std::make_shared<CountingReclaimer>();
   std::atomic<std::uint64_t> version{0};
   const auto add = [&](const std::string& key) {

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "base/bytes.h"
+#include "base/limits.h"
+
 namespace infinicache::cache {
 namespace {
 
@@ -31,6 +34,20 @@ ObjectRecord::~ObjectRecord() {
     if (const pool::Place where = place(i); !where.IsNowhere())
       reclaimer_->Reclaim(where, chunk(i));
   }
+}
+
+std::uint64_t ObjectRecord::StoredBytes(std::size_t index) const {
+  const std::uint64_t bytes = layout_.ChunkBytes(index);
+  const std::uint64_t full_strips = bytes / layout_.strip_bytes;
+  return kChunkOverheadBytes + key_.size() +
+         full_strips * RoundUp(layout_.strip_bytes, kStripBlockBytes) +
+         RoundUp(bytes % layout_.strip_bytes, kStripBlockBytes);
+}
+
+std::uint64_t ObjectRecord::StoredBytes() const {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < width(); ++i) sum += StoredBytes(i);
+  return sum;
 }
 
 pool::Place ObjectRecord::place(std::size_t index) const {

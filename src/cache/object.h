@@ -1,13 +1,13 @@
 // One write of one object: what the directory holds and readers share.
 //
-// An ObjectRecord is immutable but for a few things that change one at a time: where its chunks are
-// (repair moves them), when it expires, when it was used, and whether a directory owns it.
-// References are shared_ptr: a reader that holds one can read this version to its end, even if the
-// key is overwritten meanwhile. When the last reference goes and no directory owns the record, its
-// chunks are freed on the nodes; so an upload that was given up leaves nothing behind, and a
-// replaced version goes when its last reader is done.
+// An ObjectRecord is immutable but for four things that change one at a time: where its chunks are
+// (repair moves them), when it expires, its uses (how often, for eviction; when last, for repair),
+// and whether a directory owns it. References are shared_ptr: a reader that holds one can read this
+// version to its end, even if the key is overwritten meanwhile. When the last reference goes and no
+// directory owns the record, its chunks are freed on the nodes; so an upload that was given up
+// leaves nothing behind, and a replaced version goes when its last reader is done.
 //
-// Thread-safety: all members from any thread. Cost: about 200 bytes, the key, and 8 bytes per
+// Thread-safety: all members from any thread. Cost: about 250 bytes, the key, and 8 bytes per
 // chunk.
 #pragma once
 
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "coding/stripe_layout.h"
+#include "policy/eviction.h"
 #include "pool/node_state.h"
 
 namespace infinicache::cache {
@@ -36,7 +37,8 @@ class ChunkReclaimer {
   virtual std::size_t pending() const = 0;
 };
 
-class ObjectRecord {
+class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
+                     public policy::EvictionEntry {
  public:
   static constexpr WallMillis kNever = 0;
 
@@ -56,6 +58,11 @@ class ObjectRecord {
     return {id_, version_, static_cast<std::uint16_t>(index)};
   }
 
+  // What chunk `index` takes of its node's memory.
+  std::uint64_t StoredBytes(std::size_t index) const;
+  // The sum of that.
+  std::uint64_t StoredBytes() const;
+
   pool::Place place(std::size_t index) const;
   void set_place(std::size_t index, pool::Place place);
   // Forgets the chunk's place if it still is `expected`: it turned out to be missing or corrupt
@@ -70,7 +77,12 @@ class ObjectRecord {
     return when != kNever && when <= now;
   }
 
-  // When somebody asked for the key last, or wrote it; Unix milliseconds.
+  // Somebody read it: counts for eviction (how often) and for repair (when last).
+  void Use(WallMillis now) {
+    Touch();
+    set_used_at(now);
+  }
+  // When the value was read last, or written; Unix milliseconds.
   WallMillis used_at() const { return used_at_.load(std::memory_order_relaxed); }
   void set_used_at(WallMillis when) { used_at_.store(when, std::memory_order_relaxed); }
 

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "cache/room_claim.h"
 #include "coding/crc32c.h"
 
 namespace infinicache::cache {
@@ -21,6 +22,10 @@ using State = ChunkUpload::State;
 // memory that they touch for the first time. Of that a write bears more than of one node.
 constexpr int kAllStalledTimeouts = 4;
 constexpr std::uint64_t kRowsPerSend = 2;
+// For room on a node that has refused a chunk.
+constexpr int kRetriesMax = 3;
+// For a placement whose nodes go while room is made on them.
+constexpr int kPlacementsMax = 3;
 constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
 constexpr Duration kReclaimPoll = std::chrono::milliseconds(2);
 
@@ -62,6 +67,7 @@ net::Task<Status> ObjectWriter::Begin() {
                    fmt::format("{} bytes; max-object-size is {}", layout_.object_bytes,
                                worker_.options().object_bytes_max));
   }
+  if (worker_.shared().evictor.enabled()) co_return co_await PlaceMakingRoom();
   const Status placed = PlaceChunks();
   if (placed || placed.error().code != ErrorCode::kOutOfMemory) co_return placed;
   co_await AwaitReclaim();
@@ -79,9 +85,8 @@ net::Task<> ObjectWriter::AwaitReclaim() {
 
 Status ObjectWriter::PlaceChunks() {
   const std::size_t width = layout_.code.width();
-  const std::uint64_t largest = layout_.ChunkBytes(0);
+  const std::uint64_t largest = record_->StoredBytes(0);
   const std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
-  chunks_.resize(width);
   if (nodes.size() < required()) {
     const std::size_t live = worker_.links().responsive();
     if (live < required()) {
@@ -92,11 +97,73 @@ Status ObjectWriter::PlaceChunks() {
     return Fail(ErrorCode::kOutOfMemory,
                 fmt::format("no room for {} chunks of {} bytes", width, largest));
   }
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[i], changed_);
-  }
-  used_nodes_ = nodes;
+  PutOn(nodes);
   return {};
+}
+
+// All chunks where there is room; for those that are left it is made on the nodes that lack least.
+net::Task<Status> ObjectWriter::PlaceMakingRoom() {
+  const std::size_t width = layout_.code.width();
+  const std::uint64_t largest = record_->StoredBytes(0);
+  for (int placement = 0; placement < kPlacementsMax; ++placement) {
+    std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
+    const auto full = worker_.ChooseFullNodes(width - nodes.size(), largest, nodes);
+    nodes.insert(nodes.end(), full.begin(), full.end());
+    if (full.empty() || nodes.size() < required()) break;
+    RoomClaim claim(worker_, nodes, largest);
+    if (auto made = co_await claim.Make(); !made) {
+      if (made.error().code != ErrorCode::kOutOfMemory) co_return made;
+      break;
+    }
+    // Nodes may have gone while we waited.
+    if (!std::all_of(nodes.begin(), nodes.end(),
+                     [this](NodeId node) { return Worker::IsUsable(worker_.links().at(node)); }))
+      continue;
+    PutOn(nodes);
+    co_return Status{};
+  }
+  co_return PlaceChunks();
+}
+
+void ObjectWriter::PutOn(std::span<const NodeId> nodes) {
+  chunks_.resize(layout_.code.width());
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[i], changed_);
+  used_nodes_.assign(nodes.begin(), nodes.end());
+}
+
+// REQUIRES: RetainsRows().
+void ObjectWriter::PutOn(std::size_t index, NodeId node) {
+  chunks_[index] = std::make_unique<ChunkUpload>(worker_, record_, index, node, changed_);
+  for (std::size_t row = 0; row < retained_.size(); ++row)
+    chunks_[index]->Send(retained_[row], retained_crcs_[row][index]);
+  if (layout_.rows() == 0) chunks_[index]->SendEmpty();
+}
+
+bool ObjectWriter::MayRetryRefused() const {
+  return RetainsRows() && retries_ < kRetriesMax && worker_.shared().evictor.enabled();
+}
+
+// Makes room on the nodes that were full after all, and puts their chunks there again.
+net::Task<> ObjectWriter::RetryRefused() {
+  if (!MayRetryRefused()) co_return;
+  std::vector<std::size_t> refused;
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    if (chunks_[i] == nullptr || chunks_[i]->state() != State::kFailed ||
+        chunks_[i]->error().code != ErrorCode::kOutOfMemory ||
+        !Worker::IsUsable(chunks_[i]->link()))
+      continue;
+    refused.push_back(i);
+    nodes.push_back(chunks_[i]->node());
+  }
+  if (refused.empty()) co_return;
+  ++retries_;
+  RoomClaim claim(worker_, nodes, record_->StoredBytes(0));
+  if (!co_await claim.Make(true)) co_return;
+  for (std::size_t i = 0; i < refused.size(); ++i) {
+    if (Worker::IsUsable(worker_.links().at(nodes[i]))) PutOn(refused[i], nodes[i]);
+  }
 }
 
 // Fails when too few chunks can still be stored.
@@ -116,6 +183,7 @@ net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
   CHECK(bytes_left() > 0);
   if (row_ == nullptr) {
     ReplaceFailed();
+    co_await RetryRefused();
     if (auto status = CheckChunks(); !status) co_return tl::make_unexpected(status.error());
     if (auto status = co_await AwaitWindow(); !status)
       co_return tl::make_unexpected(status.error());
@@ -173,7 +241,8 @@ Status ObjectWriter::Wrote(std::size_t count) {
   CHECK(row_filled_ <= layout_.RowBytes(rows_sent_));
   if (row_filled_ == layout_.RowBytes(rows_sent_)) SendRow();
   ReplaceFailed();
-  return CheckChunks();
+  // Next and Finish can wait for room, and check then.
+  return MayRetryRefused() ? Status{} : CheckChunks();
 }
 
 void ObjectWriter::SendRow() {
@@ -210,13 +279,10 @@ void ObjectWriter::ReplaceFailed() {
   if (!RetainsRows()) return;
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
     if (chunks_[i] != nullptr && chunks_[i]->state() != State::kFailed) continue;
-    const auto nodes = worker_.ChooseNodes(1, layout_.ChunkBytes(i), used_nodes_);
+    const auto nodes = worker_.ChooseNodes(1, record_->StoredBytes(i), used_nodes_);
     if (nodes.empty()) continue;
     used_nodes_.push_back(nodes[0]);
-    chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[0], changed_);
-    for (std::size_t row = 0; row < retained_.size(); ++row)
-      chunks_[i]->Send(retained_[row], retained_crcs_[row][i]);
-    if (layout_.rows() == 0) chunks_[i]->SendEmpty();
+    PutOn(i, nodes[0]);
   }
 }
 
@@ -260,6 +326,7 @@ net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
   TimePoint stall = net::EventLoop::Now() + kAnswerAfter;
   for (;;) {
     ReplaceFailed();
+    co_await RetryRefused();
     if (auto status = CheckChunks(); !status) co_return tl::make_unexpected(status.error());
     if (CountState(State::kWriting) == 0) break;
     if (co_await changed_.Wait(std::min(deadline, stall))) {

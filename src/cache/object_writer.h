@@ -13,6 +13,10 @@
 // Each row is coded as soon as it is full, while it is still in the cache. At most kRowsInFlight
 // rows wait to be sent: slow nodes hold back the client, not the memory.
 //
+// When too few nodes have room, Begin evicts other objects (RoomClaim), unless the eviction policy
+// is `noeviction`. A node that turns out to be full nevertheless is made room on and asked again, a
+// few times and only while all bytes sent so far are at hand.
+//
 // A node that fails is replaced while all bytes sent so far are still at hand (objects of at most
 // kRowsInFlight rows); else the chunk is left out, as long as d + parity_min chunks remain, and
 // repaired later. A node that makes no progress for kStallAfter while enough others do is treated
@@ -58,7 +62,12 @@ class ObjectWriter {
 
  private:
   Status PlaceChunks();
+  net::Task<Status> PlaceMakingRoom();
+  void PutOn(std::span<const NodeId> nodes);
+  void PutOn(std::size_t index, NodeId node);
   net::Task<> AwaitReclaim();
+  bool MayRetryRefused() const;
+  net::Task<> RetryRefused();
   Status CheckChunks() const;
   void SendRow();
   void ReplaceFailed();
@@ -83,7 +92,7 @@ class ObjectWriter {
   std::vector<std::vector<std::uint32_t>> retained_crcs_;
   std::uint64_t written_ = 0;
   std::uint64_t rows_sent_ = 0;
-  Error last_error_;
+  int retries_ = 0;  // of chunks that nodes had no room for
   bool finished_ = false;
 };
 

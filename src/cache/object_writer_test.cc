@@ -190,6 +190,7 @@ TEST(ObjectWriter, AStoppedNodeIsLeftOutAfterAWhile) {
 TEST(ObjectWriter, FullNodesFailTheWriteAsOutOfMemoryAndDeletesMakeRoom) {
   ClusterForTest::Options options;
   options.node_bytes = 4 * kMiB;
+  options.cache.eviction = policy::EvictionPolicy::kNone;
   ClusterForTest cluster(options);
   const std::string value = ContentForTest(1, 10'000'000);
   std::size_t stored = 0;
@@ -214,6 +215,7 @@ TEST(ObjectWriter, ANodeThatIsFullerThanItTellsIsReplacedByAnother) {
   ClusterForTest::Options options;
   options.node_bytes = 4 * kMiB;
   options.cache.repair = false;
+  options.cache.eviction = policy::EvictionPolicy::kNone;
   ClusterForTest cluster(options);
   const std::string filling = ContentForTest(1, kMiB);
   while (cluster.TryPut("key" + std::to_string(cluster.directory().size()), filling)) continue;

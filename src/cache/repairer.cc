@@ -70,8 +70,7 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
     }
     co_return true;
   }
-  const auto nodes =
-      worker_.ChooseNodes(missing.size(), object->layout().ChunkBytes(missing[0]), holders);
+  const auto nodes = worker_.ChooseNodes(missing.size(), object->StoredBytes(missing[0]), holders);
   if (nodes.empty()) co_return false;
   const std::size_t count = std::min(nodes.size(), missing.size());
   const Status status =

@@ -47,17 +47,38 @@ Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition co
   return result;
 }
 
+bool Worker::IsUsable(pool::Link& link) {
+  return link.connected() && !link.suspect() && link.shared().Holds(link.epoch());
+}
+
 std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
                                         std::span<const NodeId> excluded) {
   std::vector<policy::NodeForPlacement> nodes;
   nodes.reserve(links_.all().size());
   for (const auto& link : links_.all()) {
-    const bool usable = link->connected() && !link->suspect() &&
-                        link->shared().Holds(link->epoch()) &&
+    const bool usable = IsUsable(*link) &&
                         std::find(excluded.begin(), excluded.end(), link->node()) == excluded.end();
     nodes.push_back({link->node(), link->shared().FreeBytes(), usable});
   }
   return policy::ChooseNodes(nodes, count, chunk_bytes, random_);
+}
+
+std::vector<NodeId> Worker::ChooseFullNodes(std::size_t count, std::uint64_t chunk_bytes,
+                                            std::span<const NodeId> excluded) {
+  std::vector<std::pair<std::uint64_t, NodeId>> fills;
+  for (const auto& link : links_.all()) {
+    if (!IsUsable(*link) || link->shared().bytes_limit.load() < chunk_bytes ||
+        std::find(excluded.begin(), excluded.end(), link->node()) != excluded.end())
+      continue;
+    fills.emplace_back(link->shared().FreeBytes(), link->node());
+  }
+  // Writers that come at the same time with all nodes full shall not all ask the same ones.
+  std::shuffle(fills.begin(), fills.end(), random_);
+  std::sort(fills.begin(), fills.end(),
+            [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < std::min(count, fills.size()); ++i) nodes.push_back(fills[i].second);
+  return nodes;
 }
 
 }  // namespace infinicache::cache

@@ -14,11 +14,13 @@
 #include "base/buffer_pool.h"
 #include "base/random.h"
 #include "cache/directory.h"
+#include "cache/evictor.h"
 #include "cache/memory_budget.h"
 #include "cache/repair_queue.h"
 #include "cache/stats.h"
 #include "coding/codec.h"
 #include "net/pipe.h"
+#include "policy/eviction.h"
 #include "policy/hedge.h"
 #include "policy/placement.h"
 #include "pool/pool.h"
@@ -35,14 +37,19 @@ struct CacheOptions {
   std::size_t repair_concurrency = 0;                // objects at once; 0: one per loop
   std::uint64_t repair_bytes_per_second = 0;         // of all loops; 0: no limit
   Duration node_timeout = std::chrono::seconds(30);  // of one node's answer, at most
+  policy::EvictionPolicy eviction = policy::EvictionPolicy::kS3Fifo;
 };
 
 struct CacheShared {
   CacheShared(const Clock& clock_source, CacheOptions cache_options)
-      : clock(clock_source), options(cache_options), directory(clock_source) {}
+      : clock(clock_source),
+        options(cache_options),
+        evictor(cache_options.eviction),
+        directory(clock_source, evictor) {}
 
   const Clock& clock;
   const CacheOptions options;
+  Evictor evictor;
   Directory directory;
   CacheStats stats;
   std::atomic<std::uint64_t> last_version{0};
@@ -94,10 +101,17 @@ class Worker {
   Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
                                  bool keep_expiry);
 
+  // Whether chunks can be put on the link's node now.
+  static bool IsUsable(pool::Link& link);
+
   // Distinct nodes with room for `chunk_bytes`, none of them in `excluded`. Fewer than `count` if
   // there are no more.
   std::vector<NodeId> ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
                                   std::span<const NodeId> excluded);
+  // Distinct usable nodes that could hold `chunk_bytes` if they were emptied, none of them in
+  // `excluded`: those with most room first.
+  std::vector<NodeId> ChooseFullNodes(std::size_t count, std::uint64_t chunk_bytes,
+                                      std::span<const NodeId> excluded);
 
  private:
   CacheShared& shared_;

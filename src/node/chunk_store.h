@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/limits.h"
 #include "base/result.h"
 #include "node/extent_arena.h"
 #include "wire/frame.h"
@@ -77,7 +78,7 @@ class Chunk {
 
 class ChunkStore {
  public:
-  static constexpr std::uint64_t kChunkOverheadBytes = 256;
+  static constexpr std::uint64_t kChunkOverheadBytes = infinicache::kChunkOverheadBytes;
 
   // REQUIRES: limit_bytes >= 4 MiB.
   explicit ChunkStore(std::uint64_t limit_bytes);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
 namespace infinicache::node {
 
@@ -27,7 +28,7 @@ struct Extent {
 
 class ExtentArena {
  public:
-  static constexpr std::size_t kBlockBytesMin = 1 * kKiB;
+  static constexpr std::size_t kBlockBytesMin = kStripBlockBytes;
   static constexpr std::size_t kBlockBytesMax = 2 * kMiB;
 
   // Reserves `limit_bytes` (rounded down to 2 MiB). REQUIRES: at least 2 MiB.

@@ -1,8 +1,7 @@
 // In which order objects leave a full cache.
 //
 // Two orders, one interface:
-// - CLOCK, as in the InfiniCache paper (Wang et al., FAST 2020): objects on a ring in order of
-// their
+// - CLOCK, as in the InfiniCache paper (Wang et al., FAST 2020): objects on a ring in the order of
 //   writes; a hand goes round, passes what was used since it came by last, and takes what was not.
 // - S3-FIFO (Yang et al., SOSP 2023, algorithm 1): new objects enter a small queue that may hold
 //   10 % of the bytes. Those that are used twice there move to the main queue, the others leave and

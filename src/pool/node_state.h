@@ -34,6 +34,7 @@ struct NodeShared {
   std::atomic<std::uint64_t> bytes_limit{0};
   std::atomic<std::uint64_t> bytes_used{0};      // as the node told last
   std::atomic<std::uint64_t> bytes_reserved{0};  // of writes in flight
+  std::atomic<std::uint64_t> bytes_freeing{0};   // evicted, which the node may not have told yet
   std::atomic<std::uint64_t> chunks{0};
 
   bool Holds(Epoch e) const {
@@ -44,6 +45,13 @@ struct NodeShared {
         bytes_used.load(std::memory_order_relaxed) + bytes_reserved.load(std::memory_order_relaxed);
     const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed);
     return taken < limit ? limit - taken : 0;
+  }
+  // By how much what is stored and reserved exceeds the limit.
+  std::uint64_t MissingBytes() const {
+    const std::uint64_t taken =
+        bytes_used.load(std::memory_order_relaxed) + bytes_reserved.load(std::memory_order_relaxed);
+    const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed);
+    return taken > limit ? taken - limit : 0;
   }
 };
 

@@ -101,7 +101,7 @@ std::string MemorySection(Server& server) {
       .Line("used_memory_dataset", fill.used)
       .Line("maxmemory", fill.limit)
       .Line("maxmemory_human", FormatByteSize(fill.limit))
-      .Line("maxmemory_policy", "noeviction")
+      .Line("maxmemory_policy", policy::EvictionPolicyName(server.cache().options().eviction))
       .Take();
 }
 
@@ -119,7 +119,7 @@ std::string StatsSection(Server& server) {
       .Line("total_net_output_bytes", Read(proxy.net_output_bytes))
       .Line("rejected_connections", Read(proxy.connections_rejected))
       .Line("expired_keys", server.cache().directory().expired())
-      .Line("evicted_keys", 0)
+      .Line("evicted_keys", Read(cache.objects_evicted))
       .Line("keyspace_hits", Read(cache.hits))
       .Line("keyspace_misses",
             Read(cache.misses_absent) + Read(cache.misses_lost) + Read(cache.misses_unavailable))

@@ -53,6 +53,7 @@ class SessionTest : public testing::Test {
     options.nodes = 8;
     options.cache.code = {4, 2};
     options.cache.object_bytes_max = 20 * kMiB;
+    options.cache.eviction = policy::EvictionPolicy::kNone;
     return options;
   }
   net::Socket Connect() {

@@ -60,8 +60,13 @@ net::Task<> ReplyObject(Call& call, ObjectRef object) {
 }
 
 ObjectRef FindCounted(Call& call, std::string_view key) {
-  ObjectRef object = call.worker.shared().directory.Find(key);
-  if (object == nullptr) Add(call.worker.stats().misses_absent);
+  cache::CacheShared& cache = call.worker.shared();
+  ObjectRef object = cache.directory.Find(key);
+  if (object == nullptr) {
+    Add(call.worker.stats().misses_absent);
+  } else {
+    object->Use(cache.clock.WallNow());
+  }
   return object;
 }
 

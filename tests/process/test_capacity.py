@@ -1,4 +1,4 @@
-"""A full cache says so and harms nothing; what is freed can be used again."""
+"""With noeviction a full cache says so and harms nothing; what is freed can be used again."""
 
 import threading
 
@@ -18,22 +18,15 @@ OOM = "OOM command not allowed when used memory > 'maxmemory'."
 
 @pytest.fixture(scope="module")
 def shared_server():
-    with running(nodes=NODES, node_memory=f"{NODE_MEMORY // MIB}MiB") as running_server:
+    with running(nodes=NODES, node_memory=f"{NODE_MEMORY // MIB}MiB",
+                 maxmemory_policy="noeviction") as running_server:
         yield running_server
 
 
 @pytest.fixture
 def server(shared_server: Server) -> Server:
-    with Client(shared_server.port) as client:
-        client.call("FLUSHALL")
-    wait_until(lambda: shared_server.bytes_used() == 0, "the nodes are empty")
+    shared_server.empty()
     return shared_server
-
-
-def check_limits(server: Server) -> None:
-    for node in server.nodes():
-        assert node.bytes_limit == NODE_MEMORY, node
-        assert node.bytes_used <= node.bytes_limit, node
 
 
 def fill_up(server: Server, name: str = "object") -> list[Value]:
@@ -54,7 +47,7 @@ def fill_up(server: Server, name: str = "object") -> list[Value]:
 
 def test_a_full_cache_refuses_and_keeps_what_it_has(server: Server) -> None:
     stored = fill_up(server)
-    check_limits(server)
+    server.check_limits(NODE_MEMORY)
     # Most of the memory is in use when the first write is refused.
     assert server.bytes_used() > 0.8 * NODES * NODE_MEMORY
     server.check(stored, "in the full cache")
@@ -63,7 +56,7 @@ def test_a_full_cache_refuses_and_keeps_what_it_has(server: Server) -> None:
             assert client.error("SET", f"more/{number}", "x" * OBJECT) == OOM
         assert client.call("DBSIZE") == len(stored)
     server.check(stored, "after writes were refused")
-    check_limits(server)
+    server.check_limits(NODE_MEMORY)
 
 
 def test_deleted_memory_is_used_again(server: Server) -> None:
@@ -79,7 +72,7 @@ def test_deleted_memory_is_used_again(server: Server) -> None:
         server.fill(renewed)
         stored += renewed
         server.check(stored, f"in round {round_number}")
-        check_limits(server)
+        server.check_limits(NODE_MEMORY)
 
 
 def test_the_same_objects_fit_again_after_fragmentation(server: Server) -> None:
@@ -97,7 +90,7 @@ def test_the_same_objects_fit_again_after_fragmentation(server: Server) -> None:
                 assert str(error) == OOM
                 break
             number += 1
-        check_limits(server)
+        server.check_limits(NODE_MEMORY)
         client.call("FLUSHALL")
     wait_until(lambda: server.bytes_used() == 0, "the nodes are empty")
     assert len(fill_up(server)) >= first - 1
@@ -146,7 +139,7 @@ def test_writers_that_race_for_the_last_bytes(server: Server) -> None:
     def watch() -> None:
         try:
             while not done.is_set():
-                check_limits(server)
+                server.check_limits(NODE_MEMORY)
         except BaseException as error:
             errors.append(error)
 
@@ -169,7 +162,7 @@ def test_repair_in_a_full_cache_neither_loses_nor_overfills(server: Server) -> N
     server.kill_nodes([4])
     server.check(stored, "while a full cache lacks a node")
     server.wait_until_whole((value.key for value in stored), 60)
-    check_limits(server)
+    server.check_limits(NODE_MEMORY)
     server.kill_nodes([0, 7])
     server.check(stored, "without two other nodes, after repair")
     server.wait_until_whole((value.key for value in stored), 60)

@@ -316,6 +316,16 @@ class Server:
 
     # --- Harm -----------------------------------------------------------------------------------
 
+    def empty(self) -> None:
+        """Deletes all objects, and returns when the nodes have freed them."""
+        with Client(self.port) as client:
+            client.call("FLUSHALL")
+        wait_until(lambda: self.bytes_used() == 0, "the nodes are empty")
+
+    def check_limits(self, node_memory: int) -> None:
+        for node in self.nodes():
+            assert node.bytes_used <= node.bytes_limit == node_memory, node
+
     def kill_nodes(self, ids: Iterable[int]) -> None:
         """SIGKILLs the nodes' processes at once. They come back by themselves, empty."""
         ids = list(ids)
