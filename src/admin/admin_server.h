@@ -44,6 +44,9 @@ struct AdminOptions {
   std::string version;
   std::string platform;  // its name: "local"
   bool test_hooks = false;
+  std::string preset = {};
+  policy::Price price = {};        // of nodes
+  policy::Price provisioned = {};  // of the same memory elsewhere, by instance hours
 };
 
 class AdminServer {

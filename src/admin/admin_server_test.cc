@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <map>
 #include <boost/json.hpp>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "net/http_client.h"
 #include "platform/platform.h"
 #include "wire/frame.h"
+#include "wire/session_frames.h"
 
 namespace infinicache::admin {
 namespace {
@@ -34,7 +37,10 @@ class ManualPlatform final : public platform::Platform {
  public:
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
-  void Invoke(NodeId /*node*/) override {}
+  void Invoke(NodeId node, const platform::Invocation& invocation) override {
+    sessions[node] = invocation.session;
+  }
+  platform::InstanceCounts Count() const override { return {}; }
   Status Reclaim(NodeId node) override {
     reclaimed.push_back(node);
     return {};
@@ -46,34 +52,51 @@ class ManualPlatform final : public platform::Platform {
   }
 
   std::vector<NodeId> reclaimed;
+  std::map<NodeId, SessionId> sessions;
 
  private:
   platform::Traits traits_{.node_memory_bytes = 64 * kMiB};
   platform::Observer* observer_ = nullptr;
 };
 
-// The far end of node 0's link: records the frames that come, and answers each with `answer`.
+// The far end of a node's links: opens the session on the control link, records the frames that come
+// on the others, and answers each with `answer`.
 struct FakeNode {
-  explicit FakeNode(net::EventLoop& l) : loop(l), listener(l) {}
+  FakeNode(net::EventLoop& l, ManualPlatform& p, std::uint32_t n)
+      : loop(l), platform(p), node(n), listener(l) {}
 
-  net::Task<> Serve() {
-    auto socket = co_await listener.Accept(loop);
-    if (!socket) co_return;
-    net::FrameReader reader(*socket, wire::kFrameHeaderBytes);
-    const wire::NodeStatus status{.node = NodeId(0), .instance = InstanceId(100)};
-    const auto authenticated = co_await net::HandshakeAsAcceptor(*socket, reader, kSecret, status,
-                                                                 net::EventLoop::Now() + kLong);
-    while (authenticated) {
+  net::Task<> Accept() {
+    for (;;) {
+      auto socket = co_await listener.Accept(loop);
+      if (!socket) co_return;
+      loop.Spawn(Serve(std::move(*socket)));
+    }
+  }
+
+  net::Task<> Serve(net::Socket socket) {
+    net::FrameReader reader(socket, wire::kFrameHeaderBytes);
+    const InstanceId instance(100 + node.value());
+    const wire::NodeStatus status{.node = node, .instance = instance};
+    const auto number = co_await net::HandshakeAsAcceptor(socket, reader, kSecret, status,
+                                                          net::EventLoop::Now() + kLong);
+    if (!number) co_return;
+    if (*number == net::kControlLink) {
+      const auto pong = wire::EncodePong({platform.sessions[node], instance, kLong, {}});
+      if (!co_await net::SendMetaFrame(socket, pong, "")) co_return;
+    }
+    for (;;) {
       const auto header = co_await reader.ReadHeader();
-      if (!header) co_return;
+      if (!header || *number == net::kControlLink) co_return;
       frames.push_back(*header);
       answer.request = header->request;
-      const auto sent = co_await net::SendMetaFrame(*socket, answer, "");
+      const auto sent = co_await net::SendMetaFrame(socket, answer, "");
       if (!sent) co_return;
     }
   }
 
   net::EventLoop& loop;
+  ManualPlatform& platform;
+  const NodeId node;
   net::Listener listener;
   wire::FrameHeader answer;
   std::vector<wire::FrameHeader> frames;
@@ -92,35 +115,40 @@ class AdminServerTest : public testing::Test {
       : pool_(loop_, platform_, {.nodes = 4, .secret = kSecret, .link_socket = {}}),
         loops_{&loop_},
         cache_(loop_, pool_, clock_, {.code = {2, 1}}, loops_),
-        front_(loop_, cache_, pool_, {}),
-        node_(loop_) {
-    EXPECT_TRUE(node_.listener.Listen({"127.0.0.1", 0}));
-    loop_.Spawn(node_.Serve());
+        front_(loop_, cache_, pool_, {}) {
+    for (std::uint32_t i = 0; i < pool_.size(); ++i) {
+      fakes_.push_back(std::make_unique<FakeNode>(loop_, platform_, i));
+      EXPECT_TRUE(fakes_.back()->listener.Listen({"127.0.0.1", 0}));
+      loop_.Spawn(fakes_.back()->Accept());
+    }
     pool_.Start();
   }
 
   ~AdminServerTest() override {
     cache_.Stop();
     pool_.Stop(Duration(0));
-    node_.listener.Close();
+    for (const auto& fake : fakes_) fake->listener.Close();
     admin_.reset();
     while (loop_.active_tasks() > 0) loop_.context().run_one();
   }
 
   void Start(bool test_hooks = false) {
     admin_.emplace(loop_, cache_, pool_, front_,
-                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks});
+                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks, {}, {}, {}});
     ASSERT_TRUE(admin_->Listen());
     admin_->Start();
   }
 
-  // Nobody listens at their address.
   void MakeReady(std::uint32_t nodes) {
-    for (std::uint32_t i = 0; i < nodes; ++i) platform_.MakeReady(NodeId(i), {"127.0.0.1", 1});
+    for (std::uint32_t i = 0; i < nodes; ++i) {
+      if (made_ready_.insert(i).second)
+        platform_.MakeReady(NodeId(i), fakes_[i]->listener.address());
+    }
+    while (pool_.active() < nodes) loop_.context().run_one();
   }
 
   void ConnectNodeZero() {
-    platform_.MakeReady(NodeId(0), node_.listener.address());
+    MakeReady(1);
     while (!cache_.worker(0).links().at(NodeId(0)).connected()) loop_.context().run_one();
   }
 
@@ -159,7 +187,8 @@ class AdminServerTest : public testing::Test {
   std::array<net::EventLoop*, 1> loops_;
   cache::Cache cache_;
   proxy::Server front_;
-  FakeNode node_;
+  std::vector<std::unique_ptr<FakeNode>> fakes_;
+  std::set<std::uint32_t> made_ready_;
   std::optional<AdminServer> admin_;
 };
 
@@ -170,7 +199,7 @@ TEST_F(AdminServerTest, IsReadyWhenTheCodesNodesAreActiveAndSaysWhyNot) {
   const auto not_ready = Call("GET", "/readyz");
   EXPECT_EQ(not_ready.status, 503);
   EXPECT_EQ(not_ready.body, "not ready: 2 of 4 nodes are active, code 2+1 needs 3\n");
-  platform_.MakeReady(NodeId(2), {"127.0.0.1", 1});
+  MakeReady(3);
   EXPECT_EQ(Call("GET", "/readyz").status, 200);
 }
 
@@ -270,15 +299,15 @@ TEST_F(AdminServerTest, AChunkIsCorruptedAtItsNode) {
   Start(true);
   ConnectNodeZero();
   const cache::ObjectRef object = Store("k");
-  node_.answer.type = wire::FrameType::kPong;
+  fakes_[0]->answer.type = wire::FrameType::kPong;
   const auto response = Call("POST", "/api/v1/test/corrupt?key=k&chunk=0&byte=17");
   EXPECT_EQ(response.body, "{\"node\":0,\"chunk\":0,\"byte\":17}\n");
-  ASSERT_EQ(node_.frames.size(), 1U);
-  EXPECT_EQ(node_.frames[0].type, wire::FrameType::kCorruptForTest);
-  EXPECT_EQ(node_.frames[0].chunk, object->chunk(0));
-  EXPECT_EQ(node_.frames[0].offset, 17U);
-  node_.answer.type = wire::FrameType::kError;
-  node_.answer.status = ErrorCode::kNotFound;
+  ASSERT_EQ(fakes_[0]->frames.size(), 1U);
+  EXPECT_EQ(fakes_[0]->frames[0].type, wire::FrameType::kCorruptForTest);
+  EXPECT_EQ(fakes_[0]->frames[0].chunk, object->chunk(0));
+  EXPECT_EQ(fakes_[0]->frames[0].offset, 17U);
+  fakes_[0]->answer.type = wire::FrameType::kError;
+  fakes_[0]->answer.status = ErrorCode::kNotFound;
   ExpectError(Call("POST", "/api/v1/test/corrupt?key=k"), 404);
 }
 
@@ -300,7 +329,7 @@ TEST_F(AdminServerTest, WithoutTestHooksNothingIsCorrupted) {
   ConnectNodeZero();
   Store("k");
   ExpectError(Call("POST", "/api/v1/test/corrupt?key=k"), 404);
-  EXPECT_TRUE(node_.frames.empty());
+  EXPECT_TRUE(fakes_[0]->frames.empty());
 }
 
 }  // namespace

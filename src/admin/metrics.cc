@@ -188,7 +188,8 @@ std::size_t CountNodes(const SystemView& view, pool::NodeState state) {
 void AddNodes(const SystemView& view, Families& out) {
   auto& states = AddFamily(out, MetricType::Gauge, "nodes", "Nodes of the pool, by state.");
   for (const auto state :
-       {pool::NodeState::kActive, pool::NodeState::kStarting, pool::NodeState::kDown}) {
+       {pool::NodeState::kActive, pool::NodeState::kAsleep, pool::NodeState::kWaking,
+        pool::NodeState::kStarting, pool::NodeState::kDown}) {
     AddSample(states, static_cast<double>(CountNodes(view, state)),
               {{"state", std::string(pool::NodeStateName(state))}});
   }

@@ -28,8 +28,8 @@ constexpr Duration kIntervalMin = std::chrono::milliseconds(1);
 
 tl::unexpected<Error> Unknown(std::string_view text) {
   return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("'{}' is no reclaim model; write none, max-life:10m, poisson:6/1h, "
-                          "spikes:2/5m or replay:FILE",
+              fmt::format("'{}' is no reclaim model; write none, idle:10m, max-life:10m, "
+                          "poisson:6/1h, spikes:2/5m or replay:FILE",
                           text));
 }
 
@@ -59,10 +59,10 @@ Result<ReclaimModel> ParseTimed(std::string_view text) {
   const std::string_view value = text.substr(colon + 1);
   if (name == "poisson") return ParseRate(Kind::kPoisson, value, text);
   if (name == "spikes") return ParseRate(Kind::kSpikes, value, text);
-  if (name != "max-life") return Unknown(text);
+  if (name != "max-life" && name != "idle") return Unknown(text);
   const auto life = ParseDuration(value);
   if (!life) return tl::make_unexpected(life.error());
-  return ReclaimModel{Kind::kMaxLife, 1, *life, {}};
+  return ReclaimModel{name == "idle" ? Kind::kIdle : Kind::kMaxLife, 1, *life, {}};
 }
 
 // Everything but a replay.

@@ -1,6 +1,7 @@
 // The setting `reclaim`: when the local platform takes instances away.
 //
 //   none
+//   idle:10m              each instance when it has been idle for 10 minutes
 //   max-life:10m          each instance when it is 10 minutes old
 //   poisson:6/1h          one at a time, at random, 6 an hour on average over the whole pool
 //   spikes:2/5m           2 at once, every 5 minutes

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "admin/admin_server.h"
+#include "app/preset_setting.h"
 #include "app/reclaim_setting.h"
 #include "app/redis_config.h"
 #include "base/log.h"
@@ -79,7 +80,7 @@ tl::unexpected<Error> NameTheFlag(Error error, std::string_view flag) {
 class Service {
  public:
   Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
-          std::string_view version);
+          Prices prices, std::string_view version);
 
   Status Listen();
   // Serves until stopped.
@@ -106,6 +107,7 @@ class Service {
   const LoadedSettings& loaded_;
   const Settings& settings_;
   const std::string version_;
+  const Prices prices_;
   const std::string secret_ = net::RandomHex(32);
   const std::uint64_t descriptors_ = RaiseDescriptorLimit();
   const SystemClock clock_;
@@ -121,8 +123,11 @@ class Service {
 };
 
 Service::Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
-                 std::string_view version)
-    : loaded_(loaded), settings_(loaded.values), version_(version) {
+                 Prices prices, std::string_view version)
+    : loaded_(loaded),
+      settings_(loaded.values),
+      version_(version),
+      prices_(std::move(prices)) {
   std::vector<net::EventLoop*> loops;
   for (std::uint64_t i = 0; i < settings_.EffectiveThreads(); ++i) {
     loops_.push_back(std::make_unique<net::EventLoop>(fmt::format("data-{}", i)));
@@ -136,7 +141,8 @@ Service::Service(const LoadedSettings& loaded, std::string password, platform::L
   if (settings_.admin) {
     admin_ = std::make_unique<admin::AdminServer>(
         control_, *cache_, *pool_, *server_,
-        admin::AdminOptions{*settings_.admin, version_, settings_.platform, settings_.test_hooks});
+        admin::AdminOptions{*settings_.admin, version_, settings_.platform, settings_.test_hooks,
+                            settings_.preset, prices_.nodes, prices_.provisioned});
   }
 }
 
@@ -148,9 +154,7 @@ platform::LocalOptions Service::LocalOptionsOf(platform::LocalOptions options) c
   options.secret = secret_;
   options.log_level = settings_.log_level;
   options.test_hooks = settings_.test_hooks;
-  options.cold_start_min = settings_.cold_start_min;
-  options.cold_start_max = settings_.cold_start_max;
-  options.reclaim_grace = settings_.reclaim_grace;
+  ApplyPreset(settings_, prices_, options);
   options.seed = static_cast<std::uint64_t>(clock_.WallNow());
   return options;
 }
@@ -160,6 +164,10 @@ pool::PoolOptions Service::PoolOptionsOf() const {
   options.nodes = settings_.nodes;
   options.secret = secret_;
   options.link_socket = {kLocalLinkBufferBytes, settings_.node_bandwidth};
+  options.warm_up = WarmUpOptions(settings_);
+  options.billing = prices_.nodes.Billing();
+  options.node_size = prices_.node_size;
+  options.wake_deadline = settings_.wake_timeout;
   options.seed = static_cast<std::uint64_t>(clock_.WallNow());
   return options;
 }
@@ -179,8 +187,8 @@ cache::CacheOptions Service::CacheOptionsOf() const {
 }
 
 proxy::ServerOptions Service::ServerOptionsOf(std::string password) {
-  // A node has three pipes and pidfds here, and a link to each loop.
-  const std::uint64_t taken = kSpareDescriptors + settings_.nodes * (loops_.size() + 3);
+  // A node has three pipes and pidfds here, a control link, and a link to each loop.
+  const std::uint64_t taken = kSpareDescriptors + settings_.nodes * (loops_.size() + 4);
   const std::uint64_t left = descriptors_ > taken ? descriptors_ - taken : 1;
   proxy::ServerOptions options;
   options.listen = settings_.listen;
@@ -198,6 +206,7 @@ proxy::ServerOptions Service::ServerOptionsOf(std::string password) {
 }
 
 Status Service::Listen() {
+  if (auto status = pool_->Listen(); !status) return status;
   if (auto status = server_->Listen(); !status) return NameTheFlag(status.error(), "--listen");
   if (!admin_) return {};
   if (auto status = admin_->Listen(); !status) return NameTheFlag(status.error(), "--admin");
@@ -324,7 +333,7 @@ net::Task<> Service::AnnounceReady() {
   bool warned = false;
   while (!stopping_) {
     const auto connected = co_await AskLoops(
-        [this](std::size_t loop) { return cache_->worker(loop).links().connected(); },
+        [this](std::size_t loop) { return cache_->worker(loop).links().available(); },
         net::EventLoop::Now() + kReadyPatience);
     const TimePoint now = net::EventLoop::Now();
     const std::size_t usable =
@@ -368,11 +377,13 @@ Status Serve(const LoadedSettings& loaded, std::string_view version) {
 
   auto reclaim = LoadReclaimModel(settings.reclaim);
   if (!reclaim) return tl::make_unexpected(reclaim.error());
+  auto prices = LoadPrices(settings);
+  if (!prices) return tl::make_unexpected(prices.error());
 
   platform::LocalOptions local;
   local.node_program = std::move(*node_program);
   local.reclaim = std::move(*reclaim);
-  Service service(loaded, std::move(*password), std::move(local), version);
+  Service service(loaded, std::move(*password), std::move(local), std::move(*prices), version);
   if (auto status = service.Listen(); !status) return status;
   service.Run();
   return {};

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "app/duration.h"
+#include "app/preset_setting.h"
 #include "app/reclaim_setting.h"
 #include "app/settings.h"
 #include "base/limits.h"
@@ -18,7 +19,10 @@ namespace {
 
 constexpr std::uint64_t kTiB = 1024 * kGiB;
 
+constexpr std::string_view kAuto = "auto";
 constexpr std::array<std::string_view, 1> kPlatforms = {"local"};
+constexpr std::array<std::string_view, 5> kPresets = {"always-on", "lambda-like", "lambda-2019",
+                                                      "knative-like", "cloudrun-like"};
 constexpr std::array<std::string_view, 3> kEvictionPolicies = {"allkeys-s3fifo", "allkeys-clock",
                                                                "noeviction"};
 constexpr std::array<std::string_view, 6> kLogLevels = {"trace", "debug", "info",
@@ -100,6 +104,21 @@ Status Read(const DurationField& field, std::string_view text, Settings& setting
   return {};
 }
 
+Status Read(const PresetDurationField& field, std::string_view text, Settings& settings) {
+  if (text == kAuto) {
+    settings.*field.member = std::nullopt;
+    return {};
+  }
+  const auto value = ParseDuration(text);
+  if (!value) return tl::make_unexpected(value.error());
+  if (*value < field.min || *value > field.max) {
+    return Invalid(fmt::format("{} is out of range: {} to {}, or {}", text,
+                               PrintDuration(field.min), PrintDuration(field.max), kAuto));
+  }
+  settings.*field.member = *value;
+  return {};
+}
+
 Status Read(const SwitchField& field, std::string_view text, Settings& settings) {
   const std::string lowered = Lowered(text);
   const bool on = lowered == "on" || lowered == "true" || lowered == "yes" || lowered == "1";
@@ -140,6 +159,10 @@ std::string Show(const BytesField& field, const Settings& settings) {
 std::string Show(const DurationField& field, const Settings& settings) {
   return PrintDuration(settings.*field.member);
 }
+std::string Show(const PresetDurationField& field, const Settings& settings) {
+  const auto& value = settings.*field.member;
+  return value ? PrintDuration(*value) : std::string(kAuto);
+}
 std::string Show(const SwitchField& field, const Settings& settings) {
   return settings.*field.member ? "on" : "off";
 }
@@ -164,6 +187,9 @@ std::string Describe(const BytesField& field) {
 }
 std::string Describe(const DurationField& field) {
   return Bounds(PrintDuration(field.min), PrintDuration(field.max), {});
+}
+std::string Describe(const PresetDurationField& field) {
+  return Bounds(PrintDuration(field.min), PrintDuration(field.max), kAuto);
 }
 std::string Describe(const SwitchField& /*field*/) {
   return "on or off";
@@ -221,6 +247,10 @@ constexpr Duration kColdStartMax = std::chrono::minutes(1);
 
 // "150ms", or "100ms..2s".
 Status ParseColdStart(std::string_view text, Settings& settings) {
+  if (text == kAuto) {
+    settings.cold_start_min = settings.cold_start_max = std::nullopt;
+    return {};
+  }
   const std::size_t dots = text.find("..");
   const auto min = ParseDuration(text.substr(0, dots));
   if (!min) return tl::make_unexpected(min.error());
@@ -237,9 +267,16 @@ Status ParseColdStart(std::string_view text, Settings& settings) {
 }
 
 std::string PrintColdStart(const Settings& settings) {
-  std::string min = PrintDuration(settings.cold_start_min);
+  if (!settings.cold_start_min) return std::string(kAuto);
+  std::string min = PrintDuration(*settings.cold_start_min);
   if (settings.cold_start_min == settings.cold_start_max) return min;
-  return fmt::format("{}..{}", min, PrintDuration(settings.cold_start_max));
+  return fmt::format("{}..{}", min, PrintDuration(*settings.cold_start_max));
+}
+
+Status ParseWarmUpSetting(std::string_view text, Settings& settings) {
+  if (auto status = CheckWarmUp(text); !status) return status;
+  settings.warm_up = text;
+  return {};
 }
 
 constexpr std::string_view kClients = "Clients";
@@ -281,18 +318,50 @@ constexpr SettingSpec kSpecs[] = {
     {"node-program", kNodes, "FILE",
      "the program that a local node runs; empty: infinicache-node beside this program, or on PATH",
      TextField{&Settings::node_program}},
-    {"reclaim", kNodes, "MODEL",
-     "when instances are taken away, as a provider of functions would: none, max-life:10m, "
-     "poisson:6/1h (6 an hour over the pool), spikes:2/5m (2 at once every 5 minutes) or "
-     "replay:FILE (lines of seconds and node)",
-     CustomField{ParseReclaimSetting, [](const Settings& s) { return s.reclaim; }}},
-    {"reclaim-grace", kNodes, "DURATION",
-     "time that a reclaimed instance has to end after SIGTERM; 0s: it is killed without notice",
-     DurationField{&Settings::reclaim_grace, seconds(0), minutes(10)}},
+    {"preset", kNodes, "NAME",
+     "what local nodes are like: processes that are always there, or functions as a provider runs "
+     "them, which sleep between requests",
+     ChoiceField{&Settings::preset, kPresets}},
+    {"billing-quantum", kNodes, "DURATION",
+     "a session's duration is billed in multiples of it, and its end aims at one; auto: the "
+     "preset's",
+     PresetDurationField{&Settings::billing_quantum, Duration(0), minutes(1)}},
+    {"session-max", kNodes, "DURATION",
+     "a longer session is ended by force, and its instance with it; auto: the preset's",
+     PresetDurationField{&Settings::session_max, milliseconds(100), hours(24)}},
+    {"warm-up", kNodes, "INTERVAL",
+     "how often a sleeping node that holds something is invoked so that its instance stays: off, "
+     "adaptive, or a fixed time as 1m; auto: adaptive where the preset's nodes sleep",
+     CustomField{ParseWarmUpSetting, [](const Settings& s) { return s.warm_up; }}},
+    {"wake-timeout", kNodes, "DURATION",
+     "what waits for a sleeping node gives it up after so long",
+     DurationField{&Settings::wake_timeout, milliseconds(50), minutes(10)}},
     {"cold-start", kNodes, "DURATION",
      "how long an instance takes to start, beyond what its process takes; a range as "
-     "100ms..2s is drawn from",
+     "100ms..2s is drawn from; auto: the preset's",
      CustomField{ParseColdStart, PrintColdStart}},
+    {"reclaim", kNodes, "MODEL",
+     "when instances are taken away, as a provider of functions would: none, idle:10m, "
+     "max-life:10m, poisson:6/1h (6 an hour over the pool), spikes:2/5m (2 at once every 5 "
+     "minutes) or replay:FILE (lines of seconds and node)",
+     CustomField{ParseReclaimSetting, [](const Settings& s) { return s.reclaim; }}},
+    {"reclaim-drain", kNodes, "DURATION",
+     "a reclaimed instance goes on for so long with what it has, but is not invoked any more; auto: "
+     "the preset's",
+     PresetDurationField{&Settings::reclaim_drain, Duration(0), minutes(10)}},
+    {"reclaim-grace", kNodes, "DURATION",
+     "then it has so long to end after SIGTERM; 0s: it is killed without notice; auto: the preset's",
+     PresetDurationField{&Settings::reclaim_grace, Duration(0), minutes(10)}},
+    {"nodes-per-host", kNodes, "COUNT",
+     "so many nodes share a simulated host, and are reclaimed together",
+     CountField{&Settings::nodes_per_host, 1, kNodesMax, {}}},
+    {"price", kNodes, "NAME", "what the nodes are billed by, of `infinicache prices`; auto: the "
+     "preset's",
+     TextField{&Settings::price}},
+    {"provisioned-price", kNodes, "NAME", "the price of the same memory elsewhere, to compare with",
+     TextField{&Settings::provisioned_price}},
+    {"price-file", kNodes, "FILE", "a price table of your own; empty: the built-in one",
+     TextField{&Settings::price_file}},
 
     {"code", kObjects, "D+P",
      "erasure code of large objects: d data and p parity chunks, each on another node; any d of "

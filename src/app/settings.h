@@ -40,10 +40,21 @@ struct Settings {
   std::uint64_t node_bandwidth = 0;  // bytes per second and link; 0: unlimited
   Duration node_timeout = std::chrono::seconds(5);
   std::string node_program;      // empty: beside our own
+  std::string preset = "always-on";
+  // Nothing: as the preset has it.
+  std::optional<Duration> billing_quantum;
+  std::optional<Duration> session_max;
+  std::optional<Duration> reclaim_drain;
+  std::optional<Duration> reclaim_grace;  // 0: without notice
+  std::optional<Duration> cold_start_min;
+  std::optional<Duration> cold_start_max;
   std::string reclaim = "none";  // app/reclaim_setting.h
-  Duration reclaim_grace{0};     // 0: without notice
-  Duration cold_start_min{0};
-  Duration cold_start_max{0};
+  std::uint64_t nodes_per_host = 1;
+  Duration wake_timeout = std::chrono::seconds(5);
+  std::string warm_up = "auto";  // app/preset_setting.h
+  std::string price = "auto";
+  std::string provisioned_price = "elasticache-r5.24xlarge";
+  std::string price_file;  // empty: the built-in table
 
   coding::Code code;
   std::uint64_t max_object_size = 2 * kGiB;
@@ -90,6 +101,11 @@ struct DurationField {
   Duration min{0};
   Duration max{0};
 };
+struct PresetDurationField {  // "auto": as the preset has it
+  std::optional<Duration> Settings::* member;
+  Duration min{0};
+  Duration max{0};
+};
 struct SwitchField {
   bool Settings::* member;
 };
@@ -104,7 +120,7 @@ struct CustomField {
   Status (*parse)(std::string_view text, Settings& settings);
   std::string (*print)(const Settings& settings);
 };
-using SettingField = std::variant<CountField, BytesField, DurationField, SwitchField, ChoiceField,
+using SettingField = std::variant<CountField, BytesField, DurationField, PresetDurationField, SwitchField, ChoiceField,
                                   TextField, CustomField>;
 
 struct SettingSpec {

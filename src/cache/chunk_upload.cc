@@ -13,8 +13,7 @@ ChunkUpload::ChunkUpload(Worker& worker, const ObjectRef& record, std::size_t in
     : record_(record),
       index_(index),
       link_(worker.links().at(node)),
-      place_{node, link_.epoch()},
-      request_(link_.Register(this)),
+      request_(link_.Register(this, /*bound=*/false)),
       chunk_bytes_(record->layout().ChunkBytes(index)),
       reserved_bytes_(record->StoredBytes(index)),
       changed_(changed) {
@@ -73,6 +72,7 @@ void ChunkUpload::Abandon(const Error& reason) {
 }
 
 bool ChunkUpload::HasMoved() {
+  if (link_.waking()) return true;  // the pool sets it a deadline
   const std::uint64_t sent = link_.bytes_sent();
   return std::exchange(bytes_sent_seen_, sent) != sent;
 }
@@ -81,6 +81,7 @@ bool ChunkUpload::HasMoved() {
 // the chunk is under way on this link.
 void ChunkUpload::TellNodeToDrop() {
   link_.Unqueue(request_);
+  if (link_.IsUnsent(request_)) return;
   wire::FrameHeader header;
   header.type = wire::FrameType::kAbort;
   header.chunk = record_->chunk(index_);
@@ -93,7 +94,8 @@ void ChunkUpload::Finish(State state) {
   state_ = state;
   link_.Forget(request_);
   link_.shared().bytes_reserved.fetch_sub(reserved_bytes_, std::memory_order_relaxed);
-  if (state == State::kStored) record_->set_place(index_, place_);
+  // The instance that answered, which may be younger than this upload.
+  if (state == State::kStored) record_->set_place(index_, {link_.node(), link_.epoch()});
   changed_.Notify();
 }
 

@@ -20,7 +20,7 @@ class ChunkUpload final : public pool::FrameSink {
  public:
   enum class State : std::uint8_t { kWriting, kStored, kFailed };
 
-  // REQUIRES: the link to `node` is connected; `record`, `worker` and `changed` outlive the upload.
+  // REQUIRES: the link to `node` is available; `record`, `worker` and `changed` outlive the upload.
   // `changed` is notified when the state changes.
   ChunkUpload(Worker& worker, const ObjectRef& record, std::size_t index, NodeId node,
               net::Notification& changed);
@@ -58,7 +58,6 @@ class ChunkUpload final : public pool::FrameSink {
   const ObjectRef& record_;
   std::size_t index_;
   pool::Link& link_;
-  pool::Place place_;
   std::uint64_t request_;
   std::uint64_t chunk_bytes_;
   std::uint64_t reserved_bytes_;

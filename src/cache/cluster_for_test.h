@@ -53,8 +53,9 @@ class PlatformForTest final : public platform::Platform {
 
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
-  void Invoke(NodeId node) override {
+  void Invoke(NodeId node, const platform::Invocation& invocation) override {
     if (!reviving) return;
+    sessions_[node] = invocation.session;
     node::NodeOptions options;
     options.memory_bytes = traits_.node_memory_bytes;
     options.node = node;
@@ -65,6 +66,7 @@ class PlatformForTest final : public platform::Platform {
     const Status started = server->Start();
     CHECK(started, "{}", started.error().message);
     instances_[node] = {node, server->instance(), server->address(), 0};
+    loop.Post([&server = *server, session = invocation.session] { server.Invoke({session}); });
     servers_[node] = std::move(server);
     control_.Post([this, node] { observer_->OnInstanceReady(instances_[node]); });
   }
@@ -83,8 +85,13 @@ class PlatformForTest final : public platform::Platform {
     servers_[node]->Stop();
     retired_.push_back(std::move(servers_[node]));
     servers_.erase(node);
+    platform::SessionEnd session_end;
+    session_end.fault = Error{ErrorCode::kUnavailable, end.reason};
+    session_end.reclaimed = end.reclaimed;
+    observer_->OnSessionEnded(node, sessions_[node], session_end);
     observer_->OnInstanceEnded(instances_[node], end);
   }
+  platform::InstanceCounts Count() const override { return {servers_.size(), 0, 0}; }
 
   bool reviving = true;  // whether invocations lead to an instance
 
@@ -95,6 +102,7 @@ class PlatformForTest final : public platform::Platform {
   platform::Traits traits_;
   platform::Observer* observer_ = nullptr;
   std::map<NodeId, platform::Instance> instances_;
+  std::map<NodeId, SessionId> sessions_;
   std::map<NodeId, std::unique_ptr<node::NodeServer>> servers_;
   std::vector<std::unique_ptr<node::NodeServer>> retired_;  // their connections end later
 };

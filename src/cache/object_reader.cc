@@ -73,7 +73,10 @@ net::Task<Result<ObjectReader::RowBytes>> ObjectReader::Next(TimePoint deadline,
     const TimePoint now = net::EventLoop::Now();
     if (now >= deadline)
       co_return Fail(ErrorCode::kDeadlineExceeded, "the object's nodes did not answer in time");
-    const Duration patience = chosen ? worker_.hedge_delay().Get() : kReconnectPoll;
+    wake_awaited_ = AwaitsWaking();
+    const Duration patience =
+        !chosen ? kReconnectPoll
+                : (wake_awaited_ ? worker_.WakePatience() : worker_.hedge_delay().Get());
     waiting_ = true;
     const bool progress = co_await progress_.Wait(
         std::min(deadline, std::max(last_arrival_, now - patience) + patience));
@@ -88,6 +91,18 @@ net::Task<Result<ObjectReader::RowBytes>> ObjectReader::Next(TimePoint deadline,
     }
     Hedge();
   }
+}
+
+// Whether the front row waits for a node that is being woken.
+bool ObjectReader::AwaitsWaking() {
+  const Pending& front = pending_.front();
+  const std::uint64_t awaited = front.asked & ~front.present & active_;
+  for (std::size_t i = 0; i < record_->width(); ++i) {
+    if ((awaited & Bit(i)) == 0) continue;
+    const pool::Link* link = worker_.LinkTo(record_->place(i));
+    if (link != nullptr && link->waking()) return true;
+  }
+  return false;
 }
 
 net::Task<Status> ObjectReader::ExtendWindow(TimePoint deadline) {
@@ -265,7 +280,7 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   if (found == requests_[&link].end()) return;
   const std::size_t chunk = found->second.chunk;
   const TimePoint now = net::EventLoop::Now();
-  if (waiting_) worker_.hedge_delay().Observe(now - last_arrival_);
+  if (waiting_ && !wake_awaited_) worker_.hedge_delay().Observe(now - last_arrival_);
   last_arrival_ = now;
   progress_.Notify();
 

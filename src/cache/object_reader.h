@@ -76,6 +76,7 @@ class ObjectReader final : public pool::FrameSink {
   void OnFrame(pool::Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(pool::Link& link, std::uint64_t request) override;
 
+  bool AwaitsWaking();
   net::Task<Status> ExtendWindow(TimePoint deadline);
   bool AddRow();
   Status ChooseChunks();
@@ -106,6 +107,7 @@ class ObjectReader final : public pool::FrameSink {
   bool degraded_ = false;
   TimePoint last_arrival_;  // or when the wait began
   bool waiting_ = false;
+  bool wake_awaited_ = false;  // a node that sleeps is no late one
 };
 
 }  // namespace infinicache::cache

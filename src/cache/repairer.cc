@@ -119,7 +119,7 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
   std::vector<std::unique_ptr<ChunkUpload>> uploads;
   std::uint64_t wanted = 0;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
-    if (!worker_.links().at(nodes[i]).connected())
+    if (!worker_.links().at(nodes[i]).available())
       co_return Fail(ErrorCode::kUnavailable, "the node's link ended");
     uploads.push_back(std::make_unique<ChunkUpload>(worker_, object, chunks[i], nodes[i], changed));
     wanted |= std::uint64_t{1} << chunks[i];

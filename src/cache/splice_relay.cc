@@ -173,9 +173,11 @@ net::Task<bool> SpliceRelay::DrainPipe() {
 net::Task<bool> SpliceRelay::AwaitProgress(std::size_t chunk) {
   if (failed_) co_return false;
   const TimePoint began = net::EventLoop::Now();
-  const bool notified = co_await progress_.Wait(began + worker_.hedge_delay().Get());
+  const bool wakes = lanes_[chunk].link->waking();
+  const bool notified = co_await progress_.Wait(
+      began + (wakes ? worker_.WakePatience() : worker_.hedge_delay().Get()));
   if (notified) {
-    worker_.hedge_delay().Observe(net::EventLoop::Now() - began);
+    if (!wakes) worker_.hedge_delay().Observe(net::EventLoop::Now() - began);
     co_return !failed_;
   }
   outcome_.late_chunks |= std::uint64_t{1} << chunk;

@@ -1,11 +1,14 @@
 #include "cache/worker.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace infinicache::cache {
 namespace {
 constexpr std::size_t kIdlePipesMax = 16;
+constexpr Duration kWakePatienceMin = std::chrono::milliseconds(50);
+constexpr Duration kWakePatienceMax = std::chrono::seconds(2);
 }  // namespace
 
 const coding::Codec& Worker::CodecFor(coding::Code code) {
@@ -47,8 +50,15 @@ Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition co
   return result;
 }
 
+Duration Worker::WakePatience() const {
+  const policy::SmoothedDelay& delay = links_.wake_delay();
+  if (!delay.seen()) return kWakePatienceMax;
+  return std::clamp(2 * delay.Get(), kWakePatienceMin, kWakePatienceMax);
+}
+
 bool Worker::IsUsable(pool::Link& link) {
-  return link.connected() && !link.suspect() && link.shared().Holds(link.epoch());
+  return link.available() && !link.suspect() &&
+         link.shared().epoch.load(std::memory_order_acquire) == link.epoch().value();
 }
 
 std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,

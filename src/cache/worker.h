@@ -101,6 +101,9 @@ class Worker {
   Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
                                  bool keep_expiry);
 
+  // For how long a reader waits for a node that is being woken before it asks another.
+  Duration WakePatience() const;
+
   // Whether chunks can be put on the link's node now.
   static bool IsUsable(pool::Link& link);
 

@@ -31,8 +31,13 @@ bool SameProof(std::string_view a, std::string_view b) {
   return EqualInConstantTime(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
 }
 
+struct Message {
+  std::uint16_t link_number = 0;
+  std::string meta;
+};
+
 // Reads one frame of `type` whose payload is a block of metadata.
-Task<Result<std::string>> Expect(FrameReader& reader, wire::FrameType type) {
+Task<Result<Message>> ExpectMessage(FrameReader& reader, wire::FrameType type) {
   const auto header = co_await reader.ReadHeader();
   if (!header) co_return tl::make_unexpected(header.error());
   if (header->type == wire::FrameType::kError && header->status == ErrorCode::kUnauthenticated) {
@@ -48,12 +53,20 @@ Task<Result<std::string>> Expect(FrameReader& reader, wire::FrameType type) {
   if (auto status = co_await reader.ReadPayload(std::as_writable_bytes(std::span(meta))); !status) {
     co_return tl::make_unexpected(status.error());
   }
-  co_return meta;
+  co_return Message{header->chunk.index, std::move(meta)};
 }
 
-Task<Status> SendMeta(Socket& socket, wire::FrameType type, std::string_view meta) {
+Task<Result<std::string>> Expect(FrameReader& reader, wire::FrameType type) {
+  auto message = co_await ExpectMessage(reader, type);
+  if (!message) co_return tl::make_unexpected(message.error());
+  co_return std::move(message->meta);
+}
+
+Task<Status> SendMeta(Socket& socket, wire::FrameType type, std::string_view meta,
+                      std::uint16_t link_number = 0) {
   wire::FrameHeader header;
   header.type = type;
+  header.chunk.index = link_number;
   co_return co_await SendMetaFrame(socket, header, meta);
 }
 
@@ -77,12 +90,18 @@ tl::unexpected<Error> TooLate() {
   return Fail(ErrorCode::kDeadlineExceeded, "the peer did not finish the handshake in time");
 }
 
-Task<Result<wire::NodeStatus>> ExchangeAsDialer(Socket& socket, FrameReader& reader,
-                                                std::string_view secret) {
+Task<Result<wire::NodeStatus>> ReadWelcome(FrameReader& reader) {
+  const auto welcome = co_await Expect(reader, wire::FrameType::kWelcome);
+  if (!welcome) co_return tl::make_unexpected(welcome.error());
+  co_return wire::ParseNodeStatus(*welcome);
+}
+
+// Up to the kAuth frame.
+Task<Status> ProveAsDialer(Socket& socket, FrameReader& reader, std::string_view secret,
+                           std::uint16_t link_number) {
   const std::string nonce_d = Nonce();
-  if (auto sent = co_await SendMeta(socket, wire::FrameType::kHello, nonce_d); !sent) {
-    co_return tl::make_unexpected(sent.error());
-  }
+  if (auto sent = co_await SendMeta(socket, wire::FrameType::kHello, nonce_d, link_number); !sent)
+    co_return sent;
   const auto challenge = co_await Expect(reader, wire::FrameType::kChallenge);
   if (!challenge) co_return tl::make_unexpected(challenge.error());
   if (challenge->size() != kNonceBytes + Digest{}.size())
@@ -91,36 +110,66 @@ Task<Result<wire::NodeStatus>> ExchangeAsDialer(Socket& socket, FrameReader& rea
   if (!SameProof(challenge->substr(kNonceBytes), Proof(secret, 'a', nonce_d, nonce_a))) {
     co_return Fail(ErrorCode::kUnauthenticated, kUnproven);
   }
-  if (auto sent =
-          co_await SendMeta(socket, wire::FrameType::kAuth, Proof(secret, 'd', nonce_d, nonce_a));
-      !sent) {
-    co_return tl::make_unexpected(sent.error());
-  }
-  const auto welcome = co_await Expect(reader, wire::FrameType::kWelcome);
-  if (!welcome) co_return tl::make_unexpected(welcome.error());
-  co_return wire::ParseNodeStatus(*welcome);
+  co_return co_await SendMeta(socket, wire::FrameType::kAuth,
+                              Proof(secret, 'd', nonce_d, nonce_a));
 }
 
-Task<Status> ExchangeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
-                                const wire::NodeStatus& status) {
-  const auto nonce_d = co_await Expect(reader, wire::FrameType::kHello);
-  if (!nonce_d) co_return tl::make_unexpected(nonce_d.error());
-  if (nonce_d->size() != kNonceBytes)
-    co_return Fail(ErrorCode::kProtocol, "hello has a bad length");
+// Up to the kAuth frame. Returns the link's number.
+Task<Result<std::uint16_t>> ProveAsAcceptor(Socket& socket, FrameReader& reader,
+                                            std::string_view secret) {
+  const auto hello = co_await ExpectMessage(reader, wire::FrameType::kHello);
+  if (!hello) co_return tl::make_unexpected(hello.error());
+  const std::string& nonce_d = hello->meta;
+  if (nonce_d.size() != kNonceBytes) co_return Fail(ErrorCode::kProtocol, "hello has a bad length");
   const std::string nonce_a = Nonce();
-  const std::string challenge = nonce_a + Proof(secret, 'a', *nonce_d, nonce_a);
+  const std::string challenge = nonce_a + Proof(secret, 'a', nonce_d, nonce_a);
   if (auto sent = co_await SendMeta(socket, wire::FrameType::kChallenge, challenge); !sent)
-    co_return sent;
+    co_return tl::make_unexpected(sent.error());
   const auto proof = co_await Expect(reader, wire::FrameType::kAuth);
   if (!proof) co_return tl::make_unexpected(proof.error());
-  if (!SameProof(*proof, Proof(secret, 'd', *nonce_d, nonce_a))) {
+  if (!SameProof(*proof, Proof(secret, 'd', nonce_d, nonce_a))) {
     wire::FrameHeader refusal;
     refusal.type = wire::FrameType::kError;
     refusal.status = ErrorCode::kUnauthenticated;
     co_await SendMetaFrame(socket, refusal, "");
     co_return Fail(ErrorCode::kUnauthenticated, kUnproven);
   }
+  co_return hello->link_number;
+}
+
+Task<Result<wire::NodeStatus>> ExchangeAsDialer(Socket& socket, FrameReader& reader,
+                                                std::string_view secret,
+                                                std::uint16_t link_number) {
+  const auto proven = co_await ProveAsDialer(socket, reader, secret, link_number);
+  if (!proven) co_return tl::make_unexpected(proven.error());
+  co_return co_await ReadWelcome(reader);
+}
+
+Task<Result<std::uint16_t>> ExchangeAsAcceptor(Socket& socket, FrameReader& reader,
+                                               std::string_view secret,
+                                               const wire::NodeStatus& status) {
+  const auto link_number = co_await ProveAsAcceptor(socket, reader, secret);
+  if (!link_number) co_return link_number;
+  const auto sent =
+      co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+  if (!sent) co_return tl::make_unexpected(sent.error());
+  co_return link_number;
+}
+
+Task<Status> ExchangeAsDialingNode(Socket& socket, FrameReader& reader, std::string_view secret,
+                                   const wire::NodeStatus& status, std::uint16_t link_number) {
+  const auto proven = co_await ProveAsDialer(socket, reader, secret, link_number);
+  if (!proven) co_return proven;
   co_return co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+}
+
+Task<Result<ArrivedNode>> ExchangeAsAcceptingProxy(Socket& socket, FrameReader& reader,
+                                                   std::string_view secret) {
+  const auto link_number = co_await ProveAsAcceptor(socket, reader, secret);
+  if (!link_number) co_return tl::make_unexpected(link_number.error());
+  const auto status = co_await ReadWelcome(reader);
+  if (!status) co_return tl::make_unexpected(status.error());
+  co_return ArrivedNode{*status, *link_number};
 }
 
 }  // namespace
@@ -134,19 +183,39 @@ Task<Status> SendMetaFrame(Socket& socket, wire::FrameHeader header, std::string
 }
 
 Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,
-                                                 std::string_view secret, TimePoint deadline) {
+                                                 std::string_view secret, TimePoint deadline,
+                                                 std::uint16_t link_number) {
   const Cutoff cutoff(socket, deadline);
-  auto status = co_await ExchangeAsDialer(socket, reader, secret);
+  auto status = co_await ExchangeAsDialer(socket, reader, secret, link_number);
   if (cutoff.passed()) co_return TooLate();
   co_return status;
 }
 
-Task<Status> HandshakeAsAcceptor(Socket& socket, FrameReader& reader, std::string_view secret,
-                                 const wire::NodeStatus& status, TimePoint deadline) {
+Task<Result<std::uint16_t>> HandshakeAsAcceptor(Socket& socket, FrameReader& reader,
+                                                std::string_view secret,
+                                                const wire::NodeStatus& status,
+                                                TimePoint deadline) {
   const Cutoff cutoff(socket, deadline);
-  auto authenticated = co_await ExchangeAsAcceptor(socket, reader, secret, status);
+  auto link_number = co_await ExchangeAsAcceptor(socket, reader, secret, status);
   if (cutoff.passed()) co_return TooLate();
-  co_return authenticated;
+  co_return link_number;
+}
+
+Task<Status> HandshakeAsDialingNode(Socket& socket, FrameReader& reader, std::string_view secret,
+                                    const wire::NodeStatus& status, std::uint16_t link_number,
+                                    TimePoint deadline) {
+  const Cutoff cutoff(socket, deadline);
+  auto sent = co_await ExchangeAsDialingNode(socket, reader, secret, status, link_number);
+  if (cutoff.passed()) co_return TooLate();
+  co_return sent;
+}
+
+Task<Result<ArrivedNode>> HandshakeAsAcceptingProxy(Socket& socket, FrameReader& reader,
+                                                    std::string_view secret, TimePoint deadline) {
+  const Cutoff cutoff(socket, deadline);
+  auto arrived = co_await ExchangeAsAcceptingProxy(socket, reader, secret);
+  if (cutoff.passed()) co_return TooLate();
+  co_return arrived;
 }
 
 }  // namespace infinicache::net

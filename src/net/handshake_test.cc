@@ -62,7 +62,8 @@ class HandshakeTest : public testing::Test {
                                          TimePoint deadline = TestDeadline()) {
     return {loop_, HandshakeAsDialer(end.socket, end.reader, secret, deadline)};
   }
-  Started<Status> Accept(End& end, std::string_view secret, TimePoint deadline = TestDeadline()) {
+  Started<Result<std::uint16_t>> Accept(End& end, std::string_view secret,
+                                        TimePoint deadline = TestDeadline()) {
     return {loop_, HandshakeAsAcceptor(end.socket, end.reader, secret, status_, deadline)};
   }
 
@@ -119,6 +120,42 @@ TEST_F(HandshakeTest, TwoThatKnowTheSecretMeetAndTheStatusTravels) {
   // The link is theirs: the next frame is read by the same readers.
   Send(ends_.dialer, FrameType::kPing, "");
   EXPECT_EQ(ReadHeader(ends_.acceptor).type, FrameType::kPing);
+}
+
+TEST_F(HandshakeTest, TheAcceptorLearnsWhichLinkItIs) {
+  Started<Result<wire::NodeStatus>> dialling(
+      loop_, HandshakeAsDialer(ends_.dialer.socket, ends_.dialer.reader, kSecret, TestDeadline(),
+                               kControlLink));
+  auto accepting = Accept(ends_.acceptor, kSecret);
+  ASSERT_TRUE(dialling.Get());
+  EXPECT_EQ(accepting.Get(), kControlLink);
+}
+
+TEST_F(HandshakeTest, ANodeThatDialsTellsWhoItIsAndWhichLinkItBrings) {
+  Started<Status> dialling(
+      loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader, kSecret, status_, 3,
+                                    TestDeadline()));
+  Started<Result<ArrivedNode>> accepting(
+      loop_, HandshakeAsAcceptingProxy(ends_.acceptor.socket, ends_.acceptor.reader, kSecret,
+                                       TestDeadline()));
+  ASSERT_TRUE(dialling.Get());
+  const auto arrived = accepting.Get();
+  ASSERT_TRUE(arrived) << arrived.error().message;
+  EXPECT_EQ(arrived->status, status_);
+  EXPECT_EQ(arrived->link_number, 3);
+}
+
+TEST_F(HandshakeTest, AProxyTurnsANodeWithAnotherSecretAway) {
+  Started<Status> dialling(
+      loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader, "another", status_, 1,
+                                    TestDeadline()));
+  Started<Result<ArrivedNode>> accepting(
+      loop_, HandshakeAsAcceptingProxy(ends_.acceptor.socket, ends_.acceptor.reader, kSecret,
+                                       TestDeadline()));
+  // Each side would notice; the node does so first, by the proxy's proof.
+  ExpectFailure(dialling.Get(), ErrorCode::kUnauthenticated, "does not prove the pool's secret");
+  ends_.dialer.socket.Shutdown();
+  EXPECT_FALSE(accepting.Get());
 }
 
 TEST_F(HandshakeTest, TheFramesAreAsDocumented) {

@@ -234,6 +234,26 @@ Task<Status> Socket::WaitWritable() {
   co_return Status{};
 }
 
+int Socket::Release() {
+  boost::system::error_code error;
+  const int fd = socket_.release(error);
+  CHECK(!error, "cannot release a socket: {}", error.message());
+  return fd;
+}
+
+Socket Socket::Adopt(EventLoop& loop, int fd) {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof(address);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes);
+  using boost::asio::ip::tcp;
+  TcpSocket socket(loop.context());
+  boost::system::error_code error;
+  socket.assign(address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), fd, error);
+  CHECK(!error, "cannot adopt a socket: {}", error.message());
+  socket.non_blocking(true, error);
+  return {loop, std::move(socket)};
+}
+
 void Socket::Close() {
   error_code ignored;
   socket_.close(ignored);

@@ -79,6 +79,11 @@ class Socket {
   Task<Status> WaitReadable();
   Task<Status> WaitWritable();
 
+  // Gives the descriptor away, for a Socket on another loop. REQUIRES: no call is suspended.
+  int Release();
+  // The opposite. REQUIRES: `fd` is a connected TCP socket.
+  static Socket Adopt(EventLoop& loop, int fd);
+
   void Close();
   // Ends the connection in both directions but keeps the descriptor: suspended calls fail soon.
   // Safe while they run.

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -28,29 +31,109 @@ Connection::Connection(NodeContext& context, net::Socket socket)
       socket_(std::move(socket)),
       reader_(socket_, kReadAhead),
       writable_(socket_.loop()),
-      writer_ended_(socket_.loop()) {}
+      writer_ended_(socket_.loop()),
+      session_began_(socket_.loop()) {}
+
+Connection::~Connection() = default;
 
 net::Task<Error> Connection::Run() {
-  const Status authenticated =
+  const auto number =
       co_await net::HandshakeAsAcceptor(socket_, reader_, context_.secret, context_.Status(),
                                         net::EventLoop::Now() + kHandshakeTimeout);
-  if (!authenticated) co_return authenticated.error();
+  if (!number) co_return number.error();
+  co_return co_await Serve(*number);
+}
 
+net::Task<Error> Connection::RunDialled(std::uint16_t number, std::function<void()> linked) {
+  const Status authenticated = co_await net::HandshakeAsDialingNode(
+      socket_, reader_, context_.secret, context_.Status(), number,
+      net::EventLoop::Now() + kHandshakeTimeout);
+  if (!authenticated) co_return authenticated.error();
+  linked();
+  co_return co_await Serve(number);
+}
+
+net::Task<Error> Connection::Serve(std::uint16_t number) {
+  is_control_ = number == net::kControlLink;
   socket_.loop().Spawn(Write());
+  if (is_control_) context_.sessions.SetControl(this);
   const Status served = co_await ServeFrames();
+  if (is_control_) context_.sessions.ControlEnded(this);
+  while (!incoming_.empty()) EraseIncoming(incoming_.begin()->first);
   closing_ = true;
   writable_.Notify();
   socket_.Shutdown();
   while (!co_await writer_ended_.Wait(TimePoint::max())) {
   }
+  for (; !streams_.empty(); streams_.pop_back()) context_.sessions.Finish();
   co_return served.error();
 }
+
+void Connection::Close() {
+  closing_ = true;
+  writable_.Notify();
+  session_began_.Notify();
+  socket_.Shutdown();
+}
+
+bool Connection::IsDead() {
+  if (closing_) return true;
+  char byte = 0;
+  const ssize_t bytes = recv(socket_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return bytes == 0 || (bytes < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+net::Task<> Connection::AwaitSession() {
+  context_.sessions.Await(&session_began_);
+  while (!context_.sessions.Accepts() && !closing_)
+    co_await session_began_.Wait(TimePoint::max());
+  context_.sessions.StopAwaiting(&session_began_);
+}
+
+// At once: behind a BYE the process may be frozen.
+void Connection::SendControl(const FrameHeader& header, std::string meta) {
+  if (!replies_.empty()) return Enqueue(header, std::move(meta));
+  FrameHeader complete = header;
+  complete.meta_bytes = complete.payload_bytes = static_cast<std::uint32_t>(meta.size());
+  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+  wire::EncodeFrameHeader(complete, bytes);
+  const std::array<iovec, 2> pieces = {net::ToIovec(bytes), net::ToIovec(meta)};
+  const auto written = socket_.TryWrite(std::span(pieces).first(meta.empty() ? 1 : 2));
+  // A control link carries so little that its socket always has room.
+  if (!written || *written != bytes.size() + meta.size()) Close();
+}
+
+void Connection::HandlePing(const FrameHeader& header) {
+  if (is_control_) {
+    context_.sessions.OnPing(SessionId(header.request));
+  } else {
+    ReplyOk(FrameType::kPong, header);
+  }
+}
+
+void Connection::EraseIncoming(const ChunkId& chunk) {
+  if (incoming_.erase(chunk) > 0) context_.sessions.Finish();
+}
+
+namespace {
+
+// Whether the frame begins a request, for which a session must run.
+bool BeginsRequest(const FrameHeader& header) {
+  return header.type == FrameType::kGet || header.type == FrameType::kDelete ||
+         (header.type == FrameType::kPut && (header.flags & wire::kFlagFirst) != 0);
+}
+
+}  // namespace
 
 net::Task<Status> Connection::ServeFrames() {
   for (;;) {
     const auto read = co_await reader_.ReadHeader();
     if (!read) co_return tl::make_unexpected(read.error());
     const FrameHeader& header = *read;
+    if (BeginsRequest(header) && !context_.sessions.Accepts()) {
+      co_await AwaitSession();
+      if (closing_) co_return Fail(ErrorCode::kCancelled, "link closed");
+    }
     Status status;
     switch (header.type) {
       case FrameType::kPut:
@@ -66,10 +149,10 @@ net::Task<Status> Connection::ServeFrames() {
         status = co_await HandleDelete(header);
         break;
       case FrameType::kAbort:
-        incoming_.erase(header.chunk);
+        EraseIncoming(header.chunk);
         break;
       case FrameType::kPing:
-        ReplyOk(FrameType::kPong, header);
+        HandlePing(header);
         break;
       case FrameType::kStats:
         ReplyOk(FrameType::kStatsReply, header, wire::EncodeNodeStatus(context_.Status()));
@@ -125,8 +208,10 @@ net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader
 // not incoming any more and its other strips are skipped.
 net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   if ((header.flags & wire::kFlagFirst) != 0) {
-    incoming_.erase(header.chunk);
+    EraseIncoming(header.chunk);
+    context_.sessions.Begin();
     auto begun = co_await BeginChunk(header);
+    if (!begun || *begun == nullptr) context_.sessions.Finish();
     if (!begun) co_return tl::make_unexpected(begun.error());
     if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
   }
@@ -152,7 +237,7 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   if (stored && !chunk->IsComplete()) {
     stored = Fail(ErrorCode::kInvalidArgument, "the last strip came before the chunk was complete");
   }
-  incoming_.erase(header.chunk);
+  EraseIncoming(header.chunk);
   if (stored) {
     context_.store.Commit(chunk);
     ReplyOk(FrameType::kStored, header);
@@ -181,13 +266,16 @@ Status Connection::HandleGet(const FrameHeader& header) {
   }
   if (streams_.size() >= kStreamsMax)
     return Fail(ErrorCode::kProtocol, "too many requests at once on one link");
+  context_.sessions.Begin();
   streams_.push_back({header.request, std::move(chunk), first, end});
   writable_.Notify();
   return {};
 }
 
 void Connection::HandleCancel(const FrameHeader& header) {
-  std::erase_if(streams_, [&](const Stream& stream) { return stream.request == header.request; });
+  const std::size_t cancelled = std::erase_if(
+      streams_, [&](const Stream& stream) { return stream.request == header.request; });
+  for (std::size_t i = 0; i < cancelled; ++i) context_.sessions.Finish();
 }
 
 // The payload is an array of chunk identities, 18 bytes each: object, version, index.
@@ -258,7 +346,10 @@ net::Task<> Connection::Write() {
       });
       if (current != streams_.end()) {
         current->next_strip = stream.next_strip;
-        if (stream.next_strip == stream.end_strip) streams_.erase(current);
+        if (stream.next_strip == stream.end_strip) {
+          streams_.erase(current);
+          context_.sessions.Finish();
+        }
       }
     } else {
       co_await writable_.Wait(TimePoint::max());

@@ -5,6 +5,9 @@
 // no request waits long behind another. Each strip is verified just before it is sent: the check
 // brings it into the cache, from where the send copies it.
 //
+// Requests begin only while a session runs (SessionHost); those that come at other times wait in the
+// socket. The control link carries the session's own messages besides.
+//
 // Bounds: kStreamsMax running kGet requests per link and kRepliesMax unsent short answers; beyond
 // these the link closes. Chunks that are incomplete when the link ends are dropped.
 //
@@ -14,6 +17,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -23,6 +27,7 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "node/chunk_store.h"
+#include "node/session_host.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
 
@@ -31,6 +36,7 @@ namespace infinicache::node {
 // What every link of a node shares.
 struct NodeContext {
   ChunkStore& store;
+  SessionHost& sessions;
   NodeId node;
   InstanceId instance;
   std::string secret;
@@ -41,18 +47,23 @@ struct NodeContext {
   }
 };
 
-class Connection {
+class Connection final : private SessionHost::Control {
  public:
   static constexpr std::size_t kStreamsMax = 4096;
   static constexpr std::size_t kRepliesMax = 65536;
   static constexpr std::size_t kIncompleteChunksMax = 4096;
 
   Connection(NodeContext& context, net::Socket socket);
+  ~Connection();
 
-  // Authenticates the peer and serves it until the link ends; returns why it ended.
+  // Accepted from the proxy: authenticates it and serves it until the link ends; returns why.
   net::Task<Error> Run();
+  // Dialled to the proxy as link `number`: the same. `linked` is called when the link stands.
+  net::Task<Error> RunDialled(std::uint16_t number, std::function<void()> linked);
   // Makes Run() end soon.
-  void Close() { socket_.Shutdown(); }
+  void Close();
+  // Whether the peer has ended the connection, which a thawed process may not have noticed yet.
+  bool IsDead();
 
  private:
   struct Stream {  // a running kGet
@@ -68,7 +79,12 @@ class Connection {
   // A chunk on its way in; null if it was refused.
   using Incoming = std::shared_ptr<Chunk>;
 
+  net::Task<Error> Serve(std::uint16_t number);
   net::Task<Status> ServeFrames();
+  net::Task<> AwaitSession();
+  void SendControl(const wire::FrameHeader& header, std::string meta) override;
+  void HandlePing(const wire::FrameHeader& header);
+  void EraseIncoming(const ChunkId& chunk);
   net::Task<Status> HandlePut(const wire::FrameHeader& header);
   net::Task<Status> HandleDelete(const wire::FrameHeader& header);
   Status HandleGet(const wire::FrameHeader& header);
@@ -92,6 +108,8 @@ class Connection {
   std::deque<Stream> streams_;
   net::Notification writable_;  // something to send, or the link ends
   net::Notification writer_ended_;
+  net::Notification session_began_;
+  bool is_control_ = false;
   bool closing_ = false;
 };
 

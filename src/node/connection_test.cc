@@ -130,7 +130,8 @@ class ConnectionTest : public testing::Test {
 
   net::EventLoop loop_{"test"};
   ChunkStore store_{64 * kMiB};
-  NodeContext context_{store_, NodeId(3), InstanceId(99), std::string(kSecret), false};
+  SessionHost sessions_{loop_, InstanceId(99), {}, [] { return wire::NodeFill{}; }, {}};
+  NodeContext context_{store_, sessions_, NodeId(3), InstanceId(99), std::string(kSecret), false};
   std::vector<std::unique_ptr<Link>> links_;
 };
 

@@ -1,13 +1,20 @@
 #include "node/node_server.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
 #include "base/log.h"
 #include "net/crypto.h"
+#include "net/handshake.h"
+#include "policy/backoff.h"
 
 namespace infinicache::node {
 namespace {
+
+constexpr auto kDialTimeout = std::chrono::seconds(2);
+constexpr auto kDialBackoffMin = std::chrono::milliseconds(5);
+constexpr auto kDialBackoffMax = std::chrono::milliseconds(500);
 
 InstanceId RandomInstance() {
   std::uint64_t id = 0;
@@ -21,10 +28,20 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
     : loop_(loop),
       options_(std::move(options)),
       store_(options_.memory_bytes),
-      context_{store_, options_.node, RandomInstance(), options_.secret, options_.test_hooks},
-      listener_(loop) {}
+      sessions_(
+          loop, RandomInstance(), options_.session,
+          [this] { return wire::NodeFill{store_.bytes_used(), store_.chunks()}; },
+          [this](SessionId session, wire::ByeTotals totals) {
+            if (options_.on_session_end) options_.on_session_end(session, totals);
+          }),
+      context_{store_,          sessions_, options_.node, sessions_.instance(), options_.secret,
+               options_.test_hooks},
+      listener_(loop),
+      linked_(loop),
+      random_(sessions_.instance().value()) {}
 
 Status NodeServer::Start() {
+  if (options_.listen.host.empty()) return {};
   if (auto status = listener_.Listen(options_.listen); !status) return status;
   loop_.Spawn(AcceptLinks());
   return {};
@@ -32,8 +49,83 @@ Status NodeServer::Start() {
 
 void NodeServer::Stop() {
   stopping_ = true;
+  sessions_.Shut();
+  linked_.Notify();
   listener_.Close();
   for (Connection* connection : connections_) connection->Close();
+}
+
+void NodeServer::Invoke(const Invocation& invocation) {
+  if (stopping_) return;
+  sessions_.Open(invocation.session, invocation.opening);
+  if (invocation.proxy.host.empty()) {
+    sessions_.Announce();
+  } else {
+    loop_.Spawn(LinkAndAnnounce(invocation));
+  }
+}
+
+// The control link comes last: when the proxy reads the PONG, the data links stand.
+net::Task<> NodeServer::LinkAndAnnounce(Invocation invocation) {
+  const TimePoint deadline = net::EventLoop::Now() + kLinksPatience;
+  const auto current = [&] { return !stopping_ && sessions_.session() == invocation.session; };
+  for (std::uint16_t i = 0; i < invocation.data_links; ++i)
+    EnsureDialled(net::kFirstDataLink + i, invocation.proxy);
+  const auto missing = [&] {
+    return std::any_of(dialled_.begin(), dialled_.end(), [](const auto& entry) {
+      return entry.first != net::kControlLink && !entry.second.linked;
+    });
+  };
+  while (current() && missing()) {
+    if (!co_await linked_.Wait(deadline)) break;
+  }
+  if (!current()) co_return;
+  EnsureDialled(net::kControlLink, invocation.proxy);
+  sessions_.Announce();
+}
+
+void NodeServer::EnsureDialled(std::uint16_t number, const net::HostPort& proxy) {
+  Dialled& link = dialled_[number];
+  if (!link.kept) {
+    link.kept = true;
+    loop_.Spawn(KeepLinked(number, proxy));
+  } else if (link.connection != nullptr && link.connection->IsDead()) {
+    link.linked = false;
+    link.connection->Close();  // and KeepLinked dials again
+  }
+}
+
+// Ends when the link does while no session runs: the next session dials again.
+net::Task<> NodeServer::KeepLinked(std::uint16_t number, net::HostPort proxy) {
+  policy::Backoff backoff(kDialBackoffMin, kDialBackoffMax);
+  while (!stopping_ && sessions_.running()) {
+    const TimePoint dialled = net::EventLoop::Now();
+    const Error reason = co_await DialAndServe(number, proxy);
+    if (stopping_ || !sessions_.running()) break;
+    LOG_DEBUG("no link {} to the proxy at {}: {}", number, proxy.ToString(), reason.ToString());
+    if (net::EventLoop::Now() - dialled > kDialBackoffMax) backoff.Reset();
+    co_await loop_.Sleep(backoff.Next(random_));
+  }
+  dialled_[number].kept = false;
+}
+
+net::Task<Error> NodeServer::DialAndServe(std::uint16_t number, net::HostPort proxy) {
+  auto socket = co_await net::Socket::Connect(loop_, proxy, options_.socket,
+                                              net::EventLoop::Now() + kDialTimeout);
+  if (!socket) co_return socket.error();
+  if (stopping_) co_return Error{ErrorCode::kCancelled, "the node ends"};
+  Connection connection(context_, std::move(*socket));
+  const auto place = connections_.insert(connections_.end(), &connection);
+  Dialled& link = dialled_[number];
+  link.connection = &connection;
+  const Error reason = co_await connection.RunDialled(number, [&] {
+    link.linked = true;
+    linked_.Notify();
+  });
+  connections_.erase(place);
+  link.connection = nullptr;
+  link.linked = false;
+  co_return reason;
 }
 
 net::Task<> NodeServer::AcceptLinks() {

@@ -34,7 +34,10 @@ void NodeMachine::TryInvoke(Purpose purpose, TimePoint now, Actions& actions) {
   CHECK(state_ == State::kAsleep && !open(primary_));
   if (peer_pending()) {
     if (overdue_) FailAll(actions);
+  } else if (now < returns_by_) {
+    return;  // a tick follows
   } else if (now >= retry_at_) {
+    returning_ = SessionId();
     primary_ = NewSession(now);
     primary_.beside_peer = open(peer_) || unseen_beside_peer_;
     state_ = State::kWaking;
@@ -107,12 +110,39 @@ Actions NodeMachine::OnInvokeFailed(SessionId session, TimePoint now) {
 }
 
 Actions NodeMachine::OnBye(SessionId session, TimePoint now) {
-  return EndSession(session, End::kInOrder, now);
+  const bool returns = session != SessionId() && session == primary_.id &&
+                       options_.return_grace > Duration(0);
+  if (returns) returns_by_ = now + options_.return_grace;
+  Actions actions = EndSession(session, End::kInOrder, now);
+  if (returns) returning_ = session;
+  return actions;
+}
+
+Actions NodeMachine::OnInstanceGone(InstanceId instance, TimePoint now) {
+  Actions actions;
+  if (instance == InstanceId()) return actions;
+  if (instance == instance_) {
+    if (state_ == State::kActive) EndPrimary(End::kFailed, now, actions);
+    actions.emplace_back(DeclareLost{instance_, IdleFor(idle_since_, now)});
+    instance_ = InstanceId();
+    idle_since_ = TimePoint::max();
+  } else if (instance == peer_instance_) {
+    actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
+    peer_instance_ = InstanceId();
+    peer_idle_since_ = TimePoint::max();
+  }
+  return actions;
 }
 
 Actions NodeMachine::EndSession(SessionId session, End end, TimePoint now) {
   Actions actions;
   if (session == SessionId()) return actions;
+  if (session == returning_) {
+    returning_ = SessionId();
+    returns_by_ = TimePoint::min();
+    if (state_ == State::kAsleep && queued_ > 0) TryInvoke(Purpose::kRequest, now, actions);
+    return actions;
+  }
   if (session == primary_.id) EndPrimary(end, now, actions);
   if (session == peer_.id) EndPeer(now, actions);
   return actions;
@@ -268,7 +298,7 @@ Actions NodeMachine::OnTick(TimePoint now) {
   }
   if (open(primary_) && now >= primary_.deadline) {
     EndPrimary(End::kFailed, now, actions);
-  } else if (state_ == State::kAsleep && queued_ > 0 && now >= retry_at_) {
+  } else if (state_ == State::kAsleep && queued_ > 0 && now >= std::max(retry_at_, returns_by_)) {
     TryInvoke(Purpose::kRequest, now, actions);
   }
   return actions;
@@ -276,7 +306,8 @@ Actions NodeMachine::OnTick(TimePoint now) {
 
 TimePoint NodeMachine::NextTick() const {
   TimePoint next = std::min({wait_deadline_, primary_.deadline, peer_.deadline});
-  if (state_ == State::kAsleep && queued_ > 0 && !peer_pending()) next = std::min(next, retry_at_);
+  if (state_ == State::kAsleep && queued_ > 0 && !peer_pending())
+    next = std::min(next, std::max(retry_at_, returns_by_));
   return next;
 }
 

@@ -122,6 +122,9 @@ class NodeMachine {
     Duration session_maximum = std::chrono::minutes(15);
     // After that, for the platform's word of the end to arrive.
     Duration session_grace = std::chrono::seconds(10);
+    // From a BYE to the platform's word that the invocation returned: until then another one could
+    // find the instance busy, and start a second.
+    Duration return_grace{0};
     Duration backoff_initial = std::chrono::milliseconds(50);
     Duration backoff_max = std::chrono::seconds(30);
     int failures_max = 5;
@@ -145,6 +148,8 @@ class NodeMachine {
   Actions OnPong(SessionId session, InstanceId instance, TimePoint runs_until, TimePoint now);
   // The node's last message of a session.
   Actions OnBye(SessionId session, TimePoint now);
+  // The platform says that the instance and its memory are gone, after the end of its session.
+  Actions OnInstanceGone(InstanceId instance, TimePoint now);
   // The link to the primary closed.
   Actions OnLinkLost(TimePoint now);
   // A sent request was answered; also one that was re-queued meanwhile.
@@ -153,6 +158,13 @@ class NodeMachine {
   void OnSentAbandoned();
   void OnQueuedAbandoned();
   Actions OnTick(TimePoint now);
+
+  // Until when requests may be sent without a demand: min: not now; max: until the session ends.
+  TimePoint SendsUntil() const {
+    return state_ == State::kActive ? preflight_.NotNeededUntil() : TimePoint::min();
+  }
+  // Requests do not wait for the node: it failed too often in a row.
+  bool failing() const { return backoff_.failures() >= options_.failures_max; }
 
   // TimePoint::max(): no tick is needed.
   TimePoint NextTick() const;
@@ -185,7 +197,6 @@ class NodeMachine {
   // asleep. A second invocation now could find it busy, start a new instance, and make it look
   // lost.
   bool peer_pending() const { return open(peer_) && !peer_.ready; }
-  bool failing() const { return backoff_.failures() >= options_.failures_max; }
   Session NewSession(TimePoint now);
   void TryInvoke(Purpose purpose, TimePoint now, Actions& actions);
   void Flush(Actions& actions);
@@ -220,6 +231,8 @@ class NodeMachine {
   bool overdue_ = false;                        // it passed, and the node did not show itself since
   TimePoint preflight_sent_ = TimePoint::max();  // max: none is unanswered
   TimePoint retry_at_ = TimePoint::min();
+  SessionId returning_;  // said BYE, and has perhaps not returned
+  TimePoint returns_by_ = TimePoint::min();
   bool unseen_beside_peer_ = false;  // see Session::beside_peer
   int fruitless_ = 0;                // sessions in a row that answered nothing although asked
 };

@@ -38,7 +38,12 @@ class Preflight {
   // Nothing is promised any more: the session ended, or its link did.
   void OnSessionEnded() { runs_until_ = TimePoint::min(); }
 
-  bool Needed(TimePoint now) const { return !notifies_ && runs_until_ <= now + Margin(); }
+  bool Needed(TimePoint now) const { return NotNeededUntil() <= now; }
+  // Max: at no time in this session. Min: now.
+  TimePoint NotNeededUntil() const {
+    if (notifies_) return TimePoint::max();
+    return runs_until_ == TimePoint::min() ? runs_until_ : runs_until_ - Margin();
+  }
 
   // What is left of a promise for its way and the request's.
   Duration Margin() const { return round_trip_.Margin(); }

@@ -29,9 +29,19 @@ Duration ReclaimSchedule::Gap() {
   return std::max(Duration(1), Duration(static_cast<Duration::rep>(gap)));
 }
 
-TimePoint ReclaimSchedule::OldestEnd() const {
+void ReclaimSchedule::SetIdle(NodeId node, TimePoint since) {
+  if (const auto found = living_.find(node); found != living_.end())
+    found->second.idle_since = since;
+}
+
+TimePoint ReclaimSchedule::EndOf(const Living& living) const {
+  const TimePoint since = model_.kind == Kind::kIdle ? living.idle_since : living.since;
+  return since == TimePoint::max() ? since : since + model_.interval;
+}
+
+TimePoint ReclaimSchedule::FirstEnd() const {
   TimePoint end = TimePoint::max();
-  for (const auto& [node, since] : living_) end = std::min(end, since + model_.interval);
+  for (const auto& [node, living] : living_) end = std::min(end, EndOf(living));
   return end;
 }
 
@@ -39,8 +49,9 @@ TimePoint ReclaimSchedule::Next() const {
   switch (model_.kind) {
     case Kind::kNone:
       return TimePoint::max();
+    case Kind::kIdle:
     case Kind::kMaxLife:
-      return OldestEnd();
+      return FirstEnd();
     case Kind::kPoisson:
     case Kind::kSpikes:
       return next_;
@@ -57,11 +68,12 @@ std::vector<NodeId> ReclaimSchedule::Due(TimePoint now) {
     switch (model_.kind) {
       case Kind::kNone:
         break;
+      case Kind::kIdle:
       case Kind::kMaxLife: {
-        const auto oldest =
-            std::min_element(living_.begin(), living_.end(),
-                             [](const auto& a, const auto& b) { return a.second < b.second; });
-        Take(oldest->first, due);
+        const auto first = std::min_element(
+            living_.begin(), living_.end(),
+            [this](const auto& a, const auto& b) { return EndOf(a.second) < EndOf(b.second); });
+        Take(first->first, due);
         break;
       }
       case Kind::kPoisson:

@@ -2,6 +2,7 @@
 //
 // Models, each over the instances that live at the time:
 //   none      never
+//   idle      each instance when it has been idle for `interval`
 //   max life  each instance when it is `interval` old
 //   Poisson   one drawn instance at a time, `count` per `interval` on average over the whole pool;
 //             the gaps are exponential. InfiniCache's measurements of AWS Lambda (FAST 2020,
@@ -30,10 +31,10 @@ struct ReclaimEvent {
 };
 
 struct ReclaimModel {
-  enum class Kind : std::uint8_t { kNone, kMaxLife, kPoisson, kSpikes, kReplay };
+  enum class Kind : std::uint8_t { kNone, kIdle, kMaxLife, kPoisson, kSpikes, kReplay };
   Kind kind = Kind::kNone;
   std::uint64_t count = 1;           // kPoisson, kSpikes; > 0
-  Duration interval{0};              // kMaxLife, kPoisson, kSpikes; > 0
+  Duration interval{0};              // all but kNone, kReplay; > 0
   std::vector<ReclaimEvent> replay;  // kReplay; by time
 };
 
@@ -43,8 +44,11 @@ class ReclaimSchedule {
   ReclaimSchedule(ReclaimModel model, std::uint64_t seed, TimePoint start);
 
   // At most one instance of a node lives at a time; a second Started replaces the first.
-  void InstanceStarted(NodeId node, TimePoint now) { living_[node] = now; }
+  void InstanceStarted(NodeId node, TimePoint now) { living_[node] = {now, TimePoint::max()}; }
   void InstanceEnded(NodeId node) { living_.erase(node); }
+  // A session of the node's instance ended, or began: it is idle from `now` on, or no longer.
+  void InstanceIdle(NodeId node, TimePoint now) { SetIdle(node, now); }
+  void InstanceBusy(NodeId node) { SetIdle(node, TimePoint::max()); }
 
   // When Due has to be asked next; TimePoint::max() if nothing is to come. Changes when an instance
   // starts or ends.
@@ -54,7 +58,15 @@ class ReclaimSchedule {
   std::vector<NodeId> Due(TimePoint now);
 
  private:
-  TimePoint OldestEnd() const;
+  struct Living {
+    TimePoint since;
+    TimePoint idle_since = TimePoint::max();  // max: busy
+  };
+
+  void SetIdle(NodeId node, TimePoint since);
+  // Of kIdle and kMaxLife: when the model takes the instance.
+  TimePoint EndOf(const Living& living) const;
+  TimePoint FirstEnd() const;
   Duration Gap();
   void TakeDrawn(std::uint64_t count, std::vector<NodeId>& due);
   void Take(NodeId node, std::vector<NodeId>& due);
@@ -64,7 +76,7 @@ class ReclaimSchedule {
   const TimePoint start_;
   TimePoint next_ = TimePoint::max();  // kPoisson, kSpikes
   std::size_t replayed_ = 0;
-  std::map<NodeId, TimePoint> living_;  // since when
+  std::map<NodeId, Living> living_;
 };
 
 }  // namespace infinicache::policy

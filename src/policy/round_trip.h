@@ -2,7 +2,8 @@
 // clock leaves.
 //
 // It is estimated from the round trips that were seen (SmoothedDelay), within [min, max]. Before
-// the first observation it is `initial`.
+// the first observation it is `initial`. An answer that was waited for in vain doubles it until the
+// next one is seen, as TCP backs its timer off (RFC 6298, section 5.5).
 //
 // Pure, O(1); not thread-safe.
 #pragma once
@@ -30,16 +31,23 @@ class RoundTrip {
 
   void Observe(Duration round_trip) {
     delay_.Observe(std::clamp(round_trip, Duration(0), options_.max));
+    missed_ = 1;
+  }
+  // The margin was waited for in vain.
+  void OnMissed() {
+    if (Margin() < options_.max) missed_ *= 2;
   }
 
   // Within [min, max].
   Duration Margin() const {
-    return std::clamp(delay_.seen() ? delay_.Get() : options_.initial, options_.min, options_.max);
+    const Duration seen = delay_.seen() ? delay_.Get() : options_.initial;
+    return std::clamp(std::max(seen, options_.min) * missed_, options_.min, options_.max);
   }
 
  private:
   Options options_;
   SmoothedDelay delay_;
+  int missed_ = 1;  // factor
 };
 
 }  // namespace infinicache::policy

@@ -62,6 +62,7 @@ void SessionLifetime::Start(TimePoint started, TimePoint now, Opening opening) {
   promised_ = started;
   in_flight_ = 0;
   finished_ = 0;
+  announced_ = opening == Opening::kRequest;
   if (opening == Opening::kRequest) {
     Extend(now, AnnouncedExtension());
   } else {
@@ -110,6 +111,7 @@ SessionLifetime::Verdict SessionLifetime::Check(TimePoint now) {
   const bool out_of_time = now >= GivesUpAt();
   if (out_of_time || (in_flight_ == 0 && now >= due_)) {
     running_ = false;
+    if (announced_ && finished_ == 0 && in_flight_ == 0) round_trip_.OnMissed();
     return {true, now};
   }
   if (now < due_) return {false, due_};

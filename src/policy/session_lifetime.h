@@ -127,6 +127,7 @@ class SessionLifetime {
   RoundTrip round_trip_;
 
   bool running_ = false;
+  bool announced_ = false;  // it was opened for a request
   TimePoint started_;
   TimePoint due_;
   TimePoint promised_;

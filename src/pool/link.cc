@@ -27,6 +27,10 @@ std::string_view NodeStateName(NodeState state) {
   switch (state) {
     case NodeState::kStarting:
       return "starting";
+    case NodeState::kAsleep:
+      return "asleep";
+    case NodeState::kWaking:
+      return "waking";
     case NodeState::kActive:
       return "active";
     case NodeState::kDown:
@@ -41,6 +45,7 @@ Link::Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options)
       options_(std::move(options)),
       random_(options_.seed),
       backoff_(kDialBackoffMin, kDialBackoffMax),
+      gate_(options_.gate),
       borrow_changed_(loop),
       instance_changed_(loop),
       flush_ended_(loop) {}
@@ -51,12 +56,107 @@ void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) 
   address_ = std::move(address);
   backoff_.Reset();
   Break();
+  // What waits for the former instance's chunks waits in vain.
+  Lose([](std::uint64_t, const Sink& sink) { return sink.bound; });
   instance_changed_.Notify();
+}
+
+void Link::Attach(InstanceId instance, net::Socket socket) {
+  if (stopping_) return;
+  std::erase_if(arrived_, [&](const Arrived& other) { return other.instance == instance; });
+  if (arrived_.size() == kArrivedMax) arrived_.erase(arrived_.begin());
+  socket.Configure(options_.socket);
+  arrived_.push_back({instance, std::make_unique<net::Socket>(std::move(socket))});
+  // It dialled again because the connection that we have is dead.
+  if (instance == instance_) Break();
+  instance_changed_.Notify();
+}
+
+bool Link::HasWhere() const {
+  if (epoch_ == Epoch()) return false;
+  return !address_.host.empty() ||
+         std::any_of(arrived_.begin(), arrived_.end(),
+                     [this](const Arrived& other) { return other.instance == instance_; });
+}
+
+bool Link::TakeArrived() {
+  const auto found =
+      std::find_if(arrived_.begin(), arrived_.end(),
+                   [this](const Arrived& other) { return other.instance == instance_; });
+  if (found == arrived_.end()) return false;
+  socket_.emplace(std::move(*found->socket));
+  arrived_.erase(found);
+  reader_.emplace(*socket_, wire::kFrameHeaderBytes);
+  return true;
+}
+
+void Link::SetGate(Gate gate) {
+  gate_ = gate;
+  const bool closed = gate_.open_until == TimePoint::min();
+  if (closed) grant_pending_ = false;
+  if (!available()) {
+    FailRequests();
+  } else if (closed && !sinks_.empty()) {
+    Demand();  // what was sent is answered in the next session
+  } else {
+    GrantIfOpen();
+  }
+}
+
+void Link::Grant() {
+  grant_pending_ = true;
+  GrantIfOpen();
+}
+
+void Link::GrantIfOpen() {
+  if (!connected() || (!grant_pending_ && !IsOpen())) return;
+  grant_pending_ = false;
+  granted_up_to_ = last_request_;
+  for (Outgoing& frame : waiting_) queue_.push_back(std::move(frame));
+  waiting_.clear();
+  Flush();
+}
+
+void Link::Demand() {
+  if (demanded_ || !options_.tell_pool) return;
+  demanded_ = true;
+  demanded_at_ = net::EventLoop::Now();
+  options_.tell_pool(node(), LinkEvent::kDemand);
+}
+
+void Link::EndDemand(LinkEvent event) {
+  demanded_ = false;
+  if (event == LinkEvent::kAnswered && options_.wake_delay != nullptr)
+    options_.wake_delay->Observe(net::EventLoop::Now() - demanded_at_);
+  options_.tell_pool(node(), event);
+}
+
+void Link::FailRequests() {
+  demanded_ = false;  // the pool has given it up
+  Lose([](std::uint64_t, const Sink&) { return true; });
+}
+
+// One at a time: a sink that is told may forget others, which must not be called then.
+void Link::Lose(const std::function<bool(std::uint64_t, const Sink&)>& is_lost) {
+  for (;;) {
+    const auto found = std::find_if(sinks_.begin(), sinks_.end(), [&](const auto& entry) {
+      return is_lost(entry.first, entry.second);
+    });
+    if (found == sinks_.end()) break;
+    const auto lost = sinks_.extract(found);
+    Unqueue(lost.key());
+    lost.mapped().sink->OnLinkLost(*this, lost.key());
+  }
+  if (demanded_ && sinks_.empty()) EndDemand(LinkEvent::kAbandoned);
 }
 
 void Link::Stop() {
   stopping_ = true;
+  gate_ = {};
+  options_.tell_pool = nullptr;
+  demanded_ = false;
   Break();
+  if (!socket_) FailRequests();
   instance_changed_.Notify();
 }
 
@@ -69,16 +169,18 @@ void Link::Break() {
 
 net::Task<> Link::Run() {
   while (!stopping_) {
-    if (address_.host.empty()) {
+    if (!HasWhere()) {
       co_await instance_changed_.Wait(TimePoint::max());
       continue;
     }
     const Epoch dialled = epoch_;
-    Status status = co_await Dial();
+    Status status;
+    if (!TakeArrived()) status = co_await Dial();
     if (status && dialled == epoch_ && !stopping_) {
       connected_ = true;
       suspect_ = false;
       backoff_.Reset();
+      GrantIfOpen();
       status = co_await ReadFrames();
       Disconnect();
       while (flushing_) co_await flush_ended_.Wait(TimePoint::max());
@@ -86,7 +188,7 @@ net::Task<> Link::Run() {
     reader_.reset();
     socket_.reset();
     broken_ = false;
-    if (stopping_ || dialled != epoch_) continue;
+    if (stopping_ || dialled != epoch_ || address_.host.empty()) continue;
     if (!status && status.error().code == ErrorCode::kUnauthenticated) {
       LOG_ERROR("link to node {} at {}: {}", node().value(), address_.ToString(),
                 status.error().ToString());
@@ -133,15 +235,20 @@ net::Task<Status> Link::ReadFrames() {
       shared_.bytes_used.store(header->offset, std::memory_order_relaxed);
       shared_.chunks.store(header->length, std::memory_order_relaxed);
     }
-    if (const auto sink = sinks_.find(header->request); sink != sinks_.end())
-      sink->second->OnFrame(*this, *header);
+    if (const auto sink = sinks_.find(header->request); sink != sinks_.end()) {
+      if (demanded_) EndDemand(LinkEvent::kAnswered);
+      sink->second.sink->OnFrame(*this, *header);
+    }
   }
 }
 
 net::Task<Status> Link::ReadData(const FrameHeader& header) {
   const auto found = sinks_.find(header.request);
   FrameSink::Target target;
-  if (found != sinks_.end()) target = found->second->OnData(*this, header);
+  if (found != sinks_.end()) {
+    if (demanded_) EndDemand(LinkEvent::kAnswered);
+    target = found->second.sink->OnData(*this, header);
+  }
   if (target.kind == Kind::kBorrow) {
     auto decided = co_await Lend(header);
     if (!decided) co_return tl::make_unexpected(decided.error());
@@ -153,7 +260,7 @@ net::Task<Status> Link::ReadData(const FrameHeader& header) {
   if (auto status = co_await reader_->ReadPayload(memory); !status) co_return status;
   // The sink may have gone away while the payload came in.
   if (const auto sink = sinks_.find(header.request); sink != sinks_.end())
-    sink->second->OnFrame(*this, header);
+    sink->second.sink->OnFrame(*this, header);
   co_return Status{};
 }
 
@@ -169,7 +276,7 @@ net::Task<Result<FrameSink::Target>> Link::Lend(const FrameHeader& header) {
     }
     status = co_await socket_->WaitReadable();
     const auto sink = sinks_.find(header.request);
-    if (!borrow_ended_ && sink != sinks_.end()) sink->second->OnBorrowReadable(*this);
+    if (!borrow_ended_ && sink != sinks_.end()) sink->second.sink->OnBorrowReadable(*this);
   }
   borrowed_request_ = 0;
   if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
@@ -197,29 +304,29 @@ void Link::Receive(FrameSink::Target target) {
 void Link::Disconnect() {
   connected_ = false;
   socket_->Shutdown();
+  for (const Outgoing& frame : queue_) queued_bytes_ -= frame.size() - frame.sent;
   queue_.clear();
-  queued_bytes_ = 0;
-  // One at a time: a sink that is told may forget others, which must not be called then.
-  while (!sinks_.empty()) {
-    const auto lost = sinks_.extract(sinks_.begin());
-    lost.mapped()->OnLinkLost(*this, lost.key());
-  }
+  // What has not been granted waits for the next connection, unless there will be none.
+  Lose([this](std::uint64_t request, const Sink&) {
+    return !gate_.wakeable || !IsUnsent(request);
+  });
 }
 
 void Link::Suspect() {
   if (suspect_ || !connected_) return;
   suspect_ = true;
+  if (!IsOpen()) return;
   FrameHeader ping;
   ping.type = FrameType::kPing;
   Send(ping);
 }
 
-std::uint64_t Link::Register(FrameSink* sink) {
-  CHECK(connected_);
-  sinks_.emplace(++last_request_, sink);
+std::uint64_t Link::Register(FrameSink* sink, bool bound) {
+  CHECK(available());
+  sinks_.emplace(++last_request_, Sink{sink, bound});
   if (borrowed_request_ != 0 && !borrow_ended_) {
     if (const auto lender = sinks_.find(borrowed_request_); lender != sinks_.end()) {
-      lender->second->OnBorrowContended(*this);
+      lender->second.sink->OnBorrowContended(*this);
     }
   }
   return last_request_;
@@ -227,26 +334,36 @@ std::uint64_t Link::Register(FrameSink* sink) {
 
 void Link::Forget(std::uint64_t request) {
   sinks_.erase(request);
+  if (demanded_ && sinks_.empty()) EndDemand(LinkEvent::kAbandoned);
   if (borrowed_request_ == request && !borrow_ended_) Receive({});
 }
 
 void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,
                 std::shared_ptr<const void> keep_alive, bool more) {
-  if (!connected()) return;
+  if (!available()) return;
+  const bool open = connected() && IsOpen();
+  if (open) granted_up_to_ = last_request_;
+  // Messages that belong to no request follow what was granted.
+  const bool goes = open || (header.request == 0 ? connected() : !IsUnsent(header.request));
+  if (!goes && header.type == FrameType::kCancel) return Unqueue(header.request);
   header.meta_bytes = static_cast<std::uint32_t>(meta.size());
   header.payload_bytes = static_cast<std::uint32_t>(meta.size() + payload.size());
-  Outgoing& frame = queue_.emplace_back();
+  Outgoing& frame = (goes ? queue_ : waiting_).emplace_back();
   frame.request = header.request;
   wire::EncodeFrameHeader(header, frame.header);
   frame.meta = std::move(meta);
   frame.payload = payload;
   frame.keep_alive = std::move(keep_alive);
   queued_bytes_ += frame.size();
-  if (!more) Flush();
+  if (!goes && header.request != 0) {
+    Demand();
+  } else if (goes && !more) {
+    Flush();
+  }
 }
 
 void Link::Flush() {
-  if (flushing_ || !connected()) return;
+  if (flushing_ || queue_.empty() || !connected()) return;
   if (!FlushSome()) {
     Break();
     return;
@@ -299,14 +416,16 @@ net::Task<> Link::FlushAll() {
 }
 
 void Link::Unqueue(std::uint64_t request) {
-  for (auto frame = queue_.begin(); frame != queue_.end();) {
-    if (frame->request == request && frame->sent == 0) {
-      queued_bytes_ -= frame->size();
-      frame = queue_.erase(frame);
-    } else {
-      ++frame;
-    }
-  }
+  Unqueue(queue_, request);
+  Unqueue(waiting_, request);
+}
+
+void Link::Unqueue(std::deque<Outgoing>& queue, std::uint64_t request) {
+  std::erase_if(queue, [&](const Outgoing& frame) {
+    const bool drop = frame.request == request && frame.sent == 0;
+    if (drop) queued_bytes_ -= frame.size();
+    return drop;
+  });
 }
 
 }  // namespace infinicache::pool

@@ -1,8 +1,14 @@
 // One link to a node, seen from an event loop of the proxy.
 //
-// A link is made once per node and loop and endures; it dials the node's instance when there is
+// A link is made once per node and loop and endures. It dials the node's instance when there is
 // one, again with back-off when the connection ends while the instance lives, and the next instance
-// when the pool tells of it.
+// when the pool tells of it; or it waits for connections that instances have dialled.
+//
+// A node may be asleep. Then the link takes requests all the same (`available`), keeps what they send,
+// asks the pool to wake the node, and sends it when the pool grants that, or opens the gate. A
+// request that was granted once is sent to its end. If another instance answers than the one that a
+// request is bound to, or none in time, the request is lost, as by the end of a connection. What was
+// sent before the gate closed waits in the node's socket, and is answered in its next session.
 //
 // Requests are pipelined. Each has an id and a FrameSink, to which its answers go: kData payloads
 // are received straight into memory that the sink names, or stay in the socket when the sink
@@ -18,11 +24,13 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/random.h"
 #include "base/result.h"
@@ -30,6 +38,7 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "policy/backoff.h"
+#include "policy/smoothed_delay.h"
 #include "pool/node_state.h"
 #include "wire/frame.h"
 
@@ -67,11 +76,26 @@ class FrameSink {
   ~FrameSink() = default;
 };
 
+// What a link asks of the pool. One demand is open at a time; it ends by an answer of the node, by
+// the loss of all requests, or is given up.
+enum class LinkEvent : std::uint8_t { kDemand, kAnswered, kAbandoned };
+
+// When a link may send.
+struct Gate {
+  bool wakeable = false;  // requests are taken while the node sleeps, or is not connected
+  TimePoint open_until = TimePoint::max();  // min: closed; max: until the pool closes it
+
+  friend bool operator==(const Gate&, const Gate&) = default;
+};
+
 struct LinkOptions {
   NodeId node;
   std::string secret;
   net::SocketOptions socket;
   std::uint64_t seed = 0;
+  Gate gate = {};  // the first one
+  std::function<void(NodeId, LinkEvent)> tell_pool = {};
+  policy::SmoothedDelay* wake_delay = nullptr;  // told of demands that were answered
 };
 
 class Link {
@@ -84,20 +108,34 @@ class Link {
   net::Task<> Run();
   void Stop();
 
-  // The instance to talk to; an empty address means that there is none.
+  // The instance to talk to; epoch 0 means that there is none. Without an address it dials us.
   void SetInstance(Epoch epoch, InstanceId instance, net::HostPort address);
+  // A connection that `instance` has dialled, after the handshake. Used when it is the instance to
+  // talk to, now or later.
+  void Attach(InstanceId instance, net::Socket socket);
+
+  void SetGate(Gate gate);
+  // What waits now may be sent.
+  void Grant();
+  // The node does not wake: all requests are lost.
+  void FailRequests();
 
   NodeId node() const { return options_.node; }
   bool connected() const { return connected_ && !broken_; }
-  // The instance behind the open connection; 0 when not connected.
-  Epoch epoch() const { return connected() ? epoch_ : Epoch(); }
+  // Requests may be registered.
+  bool available() const { return connected() || gate_.wakeable; }
+  // Requests wait for the node to wake.
+  bool waking() const { return demanded_ && !waiting_.empty(); }
+  // The instance that requests go to; 0 if there is none, or the link is not available.
+  Epoch epoch() const { return available() ? epoch_ : Epoch(); }
   // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }
   void Suspect();
   NodeShared& shared() { return shared_; }
 
-  // A new request id for `sink`. REQUIRES: connected().
-  std::uint64_t Register(FrameSink* sink);
+  // A new request id for `sink`. A bound request is for what the present instance holds, another
+  // one for any. REQUIRES: available().
+  std::uint64_t Register(FrameSink* sink, bool bound = true);
   void Forget(std::uint64_t request);
   std::size_t requests() const { return sinks_.size(); }
 
@@ -111,6 +149,8 @@ class Link {
   void Flush();
   // Drops queued frames of `request` that are not partly sent.
   void Unqueue(std::uint64_t request);
+  // Nothing of `request` can have reached the node.
+  bool IsUnsent(std::uint64_t request) const { return request > granted_up_to_; }
   std::size_t queued_bytes() const { return queued_bytes_; }
   // Bytes sent so far on this connection.
   std::uint64_t bytes_sent() const { return socket_ ? socket_->bytes_written() : 0; }
@@ -126,6 +166,7 @@ class Link {
   void AwaitBorrowed();
 
  private:
+
   struct Outgoing {
     std::uint64_t request;
     std::array<std::byte, wire::kFrameHeaderBytes> header;
@@ -135,6 +176,29 @@ class Link {
     std::size_t sent = 0;
     std::size_t size() const { return header.size() + meta.size() + payload.size(); }
   };
+  struct Sink {
+    FrameSink* sink = nullptr;
+    bool bound = true;
+  };
+  struct Arrived {
+    InstanceId instance;
+    std::unique_ptr<net::Socket> socket;
+  };
+  static constexpr std::size_t kArrivedMax = 2;
+
+  bool IsOpen() const {
+    return gate_.open_until == TimePoint::max() || net::EventLoop::Now() < gate_.open_until;
+  }
+  // Grants what waits if the gate is open, or has been told to.
+  void GrantIfOpen();
+  void Unqueue(std::deque<Outgoing>& queue, std::uint64_t request);
+  bool HasWhere() const;
+  // The connection of the instance to talk to.
+  bool TakeArrived();
+  void Demand();
+  void EndDemand(LinkEvent event);
+  // Loses the requests for which `is_lost`, with what is queued of them.
+  void Lose(const std::function<bool(std::uint64_t, const Sink&)>& is_lost);
 
   net::Task<Status> Dial();
   net::Task<Status> ReadFrames();
@@ -164,10 +228,18 @@ class Link {
   bool suspect_ = false;
   bool flushing_ = false;
 
-  std::unordered_map<std::uint64_t, FrameSink*> sinks_;
+  Gate gate_;
+  bool demanded_ = false;
+  TimePoint demanded_at_{};
+  std::vector<Arrived> arrived_;
+
+  std::unordered_map<std::uint64_t, Sink> sinks_;
   std::uint64_t last_request_ = 0;
+  std::uint64_t granted_up_to_ = 0;  // the last request that was allowed to send
+  bool grant_pending_ = false;       // until the link is connected
   std::deque<Outgoing> queue_;
-  std::size_t queued_bytes_ = 0;
+  std::deque<Outgoing> waiting_;  // of requests that are not granted yet
+  std::size_t queued_bytes_ = 0;  // of both
 
   std::uint64_t borrowed_request_ = 0;             // 0: nothing is borrowed
   std::optional<FrameSink::Target> borrow_ended_;  // what becomes of the borrowed payload

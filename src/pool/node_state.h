@@ -25,7 +25,7 @@ struct Place {
   friend bool operator==(const Place&, const Place&) = default;
 };
 
-enum class NodeState : std::uint8_t { kStarting, kActive, kDown };
+enum class NodeState : std::uint8_t { kStarting, kActive, kDown, kAsleep, kWaking };
 std::string_view NodeStateName(NodeState state);
 
 struct NodeShared {

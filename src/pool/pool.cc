@@ -3,28 +3,49 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
+#include <variant>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/handshake.h"
 
 namespace infinicache::pool {
 namespace {
 
-constexpr auto kInvokeBackoffMin = std::chrono::milliseconds(50);
+constexpr auto kInvokeBackoffMin = std::chrono::milliseconds(100);
 constexpr auto kInvokeBackoffMax = std::chrono::seconds(10);
-// An instance that lived this long was not a failed start.
+// A standing session that lasted this long was not a failed start.
 constexpr auto kStableAfter = std::chrono::seconds(10);
+// A platform's word of a session's return follows its BYE within this, as a rule.
+constexpr auto kReturnGrace = std::chrono::milliseconds(200);
+constexpr auto kHandshakeTimeout = std::chrono::seconds(5);
+constexpr std::size_t kOpenSessionsMax = 16;
+
+policy::Cause CauseOf(policy::Purpose purpose) {
+  switch (purpose) {
+    case policy::Purpose::kWarmUp:
+      return policy::Cause::kWarmUp;
+    case policy::Purpose::kBackup:
+      return policy::Cause::kBackup;
+    case policy::Purpose::kRequest:
+      break;
+  }
+  return policy::Cause::kServing;
+}
 
 }  // namespace
 
-LoopLinks::LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const std::string& secret,
-                     net::SocketOptions socket, std::uint64_t seed)
+LoopLinks::LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const LinkOptions& options)
     : loop_(loop) {
   for (std::uint32_t i = 0; i < nodes.size(); ++i) {
-    links_.push_back(
-        std::make_unique<Link>(loop, nodes[i], LinkOptions{NodeId(i), secret, socket, seed + i}));
+    LinkOptions own = options;
+    own.node = NodeId(i);
+    own.seed = options.seed + i;
+    own.wake_delay = &wake_delay_;
+    links_.push_back(std::make_unique<Link>(loop, nodes[i], own));
   }
 }
 
@@ -41,104 +62,129 @@ std::size_t LoopLinks::connected() const {
       links_.begin(), links_.end(), [](const auto& link) { return link->connected(); }));
 }
 
-std::size_t LoopLinks::responsive() const {
-  return static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const auto& link) {
-    return link->connected() && !link->suspect();
-  }));
+std::size_t LoopLinks::available() const {
+  return static_cast<std::size_t>(std::count_if(
+      links_.begin(), links_.end(), [](const auto& link) { return link->available(); }));
 }
 
-Pool::Node::Node(net::EventLoop& loop)
-    : backoff(kInvokeBackoffMin, kInvokeBackoffMax), retry(loop) {}
+std::size_t LoopLinks::responsive() const {
+  return static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const auto& link) {
+    return link->available() && !link->suspect();
+  }));
+}
 
 Pool::Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions options)
     : control_(control),
       platform_(platform),
       options_(std::move(options)),
       random_(options_.seed),
-      shared_(options_.nodes) {
+      shared_(options_.nodes),
+      listener_(control),
+      meter_(options_.billing) {
   CHECK(options_.nodes > 0 && options_.nodes <= kNodesMax);
-  for (std::size_t i = 0; i < options_.nodes; ++i)
-    nodes_.push_back(std::make_unique<Node>(control_));
+  const TimePoint now = net::EventLoop::Now();
+  for (std::size_t i = 0; i < options_.nodes; ++i) {
+    nodes_.push_back(std::make_unique<Node>(control_, MachineOptions(), random_(),
+                                            policy::WarmUp(now, random_)));
+    if (traits().standing) continue;
+    shared_[i].bytes_limit = traits().node_memory_bytes;
+    shared_[i].state = NodeState::kAsleep;
+  }
+  if (options_.warm_up && !traits().standing) warm_up_interval_.emplace(*options_.warm_up);
   platform_.set_observer(this);
 }
 
 Pool::~Pool() = default;
 
+policy::NodeMachine::Options Pool::MachineOptions() const {
+  policy::NodeMachine::Options machine;
+  machine.preflight.notifies = traits().notifies;
+  machine.wake_deadline = options_.wake_deadline;
+  machine.session_maximum = traits().session_max;
+  machine.return_grace = traits().standing ? Duration(0) : Duration(kReturnGrace);
+  machine.backoff_initial = kInvokeBackoffMin;
+  machine.backoff_max = kInvokeBackoffMax;
+  // A standing node is not asked for: it is tried again and again.
+  if (traits().standing) machine.failures_max = std::numeric_limits<int>::max();
+  return machine;
+}
+
 LoopLinks& Pool::AddLoop(net::EventLoop& loop) {
-  loops_.push_back(
-      std::make_unique<LoopLinks>(loop, shared_, options_.secret, options_.link_socket, random_()));
+  LinkOptions link;
+  link.secret = options_.secret;
+  link.socket = options_.link_socket;
+  link.seed = random_();
+  if (!traits().standing) {
+    link.gate = {true, TimePoint::min()};
+    link.tell_pool = [this](NodeId node, LinkEvent event) {
+      control_.Post([this, node, event] { OnLinkEvent(node, event); });
+    };
+  }
+  for (const auto& node : nodes_) node->gate = link.gate;
+  loops_.push_back(std::make_unique<LoopLinks>(loop, shared_, link));
   return *loops_.back();
 }
 
+Status Pool::Listen() {
+  if (traits().inbound) return {};
+  return listener_.Listen(options_.node_listen);
+}
+
 void Pool::Start() {
+  started_ = net::EventLoop::Now();
   for (const auto& links : loops_) {
     links->loop().Post([&links = *links] { links.Start(); });
   }
-  for (std::uint32_t i = 0; i < nodes_.size(); ++i) Invoke(NodeId(i));
+  if (!traits().inbound) control_.Spawn(AcceptNodes());
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i) Apply(NodeId(i), {});
 }
 
 void Pool::Stop(Duration grace) {
   stopping_ = true;
-  for (const auto& node : nodes_) node->retry.Cancel();
+  for (const auto& node : nodes_) {
+    node->tick.Cancel();
+    for (const auto& control : node->controls) control->Stop();
+  }
+  if (!traits().inbound) listener_.Close();
   for (const auto& links : loops_) {
     links->loop().Post([&links = *links] { links.Stop(); });
   }
   platform_.Stop(grace);
 }
 
-void Pool::Invoke(NodeId node) {
-  if (stopping_) return;
-  shared_[node.value()].state = NodeState::kStarting;
-  platform_.Invoke(node);
-}
+// --- Events -------------------------------------------------------------------------------------
 
-void Pool::InvokeLater(NodeId node) {
-  shared_[node.value()].state = NodeState::kDown;
+void Pool::OnLinkEvent(NodeId node, LinkEvent event) {
   if (stopping_) return;
-  Node& entry = *nodes_[node.value()];
-  entry.retry.Start(entry.backoff.Next(random_), [this, node] { Invoke(node); });
-}
-
-void Pool::Announce(NodeId node, Epoch epoch, InstanceId instance, const net::HostPort& address) {
-  for (const auto& links : loops_) {
-    links->loop().Post([&link = links->at(node), epoch, instance, address] {
-      link.SetInstance(epoch, instance, address);
-    });
+  policy::NodeMachine& machine = at(node).machine;
+  switch (event) {
+    case LinkEvent::kDemand:
+      Add(stats_.demands);
+      Apply(node, machine.OnDemand(net::EventLoop::Now()));
+      break;
+    case LinkEvent::kAnswered:
+      machine.OnRequestAnswered();
+      Apply(node, {});
+      break;
+    case LinkEvent::kAbandoned:
+      machine.OnSentAbandoned();
+      Apply(node, {});
+      break;
   }
 }
 
 void Pool::OnInstanceReady(const platform::Instance& instance) {
-  Node& node = *nodes_[instance.node.value()];
-  NodeShared& shared = shared_[instance.node.value()];
-  {
-    const std::scoped_lock lock(mutex_);
-    node.instance = instance;
-  }
-  node.ready_at = net::EventLoop::Now();
-  const Epoch epoch(++node.last_epoch);
-  shared.bytes_used = 0;
-  shared.chunks = 0;
-  shared.bytes_limit = platform_.traits().node_memory_bytes;
-  shared.epoch.store(epoch.value(), std::memory_order_release);
-  shared.state = NodeState::kActive;
-  Add(stats_.instances_started);
-  LOG_DEBUG("node is up node={} instance={:016x} address={}", instance.node.value(),
-            instance.id.value(), instance.address.ToString());
-  events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, instance.node, instance.id,
-              instance.address.ToString());
-  Announce(instance.node, epoch, instance.id, instance.address);
+  Node& node = at(instance.node);
+  if (node.known.size() == kKnownMax) node.known.erase(node.known.begin());
+  node.known.push_back(instance);
+  if (!traits().inbound) return;
+  auto control = MakeControl(instance.node, instance.id);
+  AddControl(instance.node, control);
+  ControlLink::Dial(control, instance.address, options_.secret);
 }
 
 void Pool::OnInstanceEnded(const platform::Instance& instance, const platform::InstanceEnd& end) {
-  Node& node = *nodes_[instance.node.value()];
-  NodeShared& shared = shared_[instance.node.value()];
-  const Epoch lost(shared.epoch.exchange(0));
-  shared.bytes_used = 0;
-  shared.chunks = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    node.instance = {};
-  }
+  Node& node = at(instance.node);
   Add(stats_.instances_ended);
   if (end.reclaimed) {
     Add(stats_.instances_reclaimed);
@@ -151,18 +197,352 @@ void Pool::OnInstanceEnded(const platform::Instance& instance, const platform::I
   events_.Add(clock_.WallNow(),
               end.reclaimed ? EventKind::kInstanceReclaimed : EventKind::kInstanceEnded,
               instance.node, instance.id, end.reason);
-  Announce(instance.node, Epoch(), InstanceId(), {});
-  if (on_instance_lost_) on_instance_lost_(instance.node, lost);
-  // What the platform took away had not failed.
-  if (end.reclaimed || net::EventLoop::Now() - node.ready_at > kStableAfter) node.backoff.Reset();
-  InvokeLater(instance.node);
+  std::erase_if(node.known, [&](const auto& other) { return other.id == instance.id; });
+  StopControl(instance.node, instance.id);
+  Apply(instance.node, node.machine.OnInstanceGone(instance.id, net::EventLoop::Now()));
 }
 
-void Pool::OnInvokeFailed(NodeId node, const Error& error) {
-  Add(stats_.invocations_failed);
-  events_.Add(clock_.WallNow(), EventKind::kInvocationFailed, node, InstanceId(), error.ToString());
-  LOG_WARN("node did not start node={}: {}", node.value(), error.ToString());
-  InvokeLater(node);
+void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionEnd& end) {
+  Node& node = at(id);
+  const TimePoint now = net::EventLoop::Now();
+  const auto open = std::find_if(node.sessions.begin(), node.sessions.end(),
+                                 [&](const OpenSession& other) { return other.id == session; });
+  if (open != node.sessions.end()) {
+    if (end.ran)
+      meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
+    node.sessions.erase(open);
+  }
+  if (end.fault && (!end.ran || !traits().tells_ends)) {
+    Add(stats_.invocations_failed);
+    events_.Add(clock_.WallNow(), EventKind::kInvocationFailed, id, InstanceId(),
+                end.fault->ToString());
+    LOG_WARN("invocation failed node={}: {}", id.value(), end.fault->ToString());
+  }
+  // What the platform took away, and what stood for long, had not failed.
+  if (traits().standing && (end.reclaimed || end.duration > kStableAfter))
+    node.machine.OnRequestAnswered();
+  Apply(id, end.fault ? node.machine.OnInvokeFailed(session, now)
+                      : node.machine.OnInvokeSucceeded(session, now));
+}
+
+void Pool::OnPong(NodeId id, const wire::Pong& pong) {
+  if (stopping_) return;
+  Node& node = at(id);
+  const TimePoint now = net::EventLoop::Now();
+  const bool was_active = node.machine.state() == policy::NodeMachine::State::kActive;
+  auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
+  if (!was_active && node.machine.state() == policy::NodeMachine::State::kActive) {
+    node.active_since = now;
+    for (const OpenSession& session : node.sessions) {
+      if (session.id == pong.session)
+        stats_.wake.Observe(std::chrono::duration<double>(now - session.invoked).count());
+    }
+  }
+  Apply(id, actions);
+  if (node.machine.instance() == pong.instance) {
+    shared_[id.value()].bytes_used = pong.fill.bytes_used;
+    shared_[id.value()].chunks = pong.fill.chunks;
+    SetTick(id);
+  }
+}
+
+void Pool::OnBye(NodeId id, SessionId session, const wire::ByeTotals& totals,
+                 const wire::NodeFill& fill) {
+  if (stopping_) return;
+  Node& node = at(id);
+  Add(stats_.requests_of_sessions, totals.requests);
+  if (session == node.machine.session()) {
+    shared_[id.value()].bytes_used = fill.bytes_used;
+    shared_[id.value()].chunks = fill.chunks;
+  }
+  Apply(id, node.machine.OnBye(session, net::EventLoop::Now()));
+}
+
+void Pool::OnControlLost(NodeId id, InstanceId instance) {
+  if (stopping_) return;
+  Node& node = at(id);
+  if (!traits().inbound) StopControl(id, instance);
+  if (node.machine.instance() != instance) return;
+  Apply(id, node.machine.OnLinkLost(net::EventLoop::Now()));
+}
+
+void Pool::OnTick(NodeId id) {
+  Node& node = at(id);
+  const TimePoint now = net::EventLoop::Now();
+  node.tick_at = TimePoint::max();
+  policy::Actions actions;
+  if (now >= node.machine.NextTick()) actions = node.machine.OnTick(now);
+  if (warm_up_interval_) {
+    const auto due = node.warm_up.Next(*warm_up_interval_);
+    if (due && now >= *due) {
+      const auto more = node.machine.OnWarmUpDue(now);
+      actions.insert(actions.end(), more.begin(), more.end());
+      node.warm_up.OnSession(now, random_);
+    }
+  }
+  Apply(id, actions);
+}
+
+// --- Actions ------------------------------------------------------------------------------------
+
+void Pool::Apply(NodeId node, const policy::Actions& actions) {
+  if (stopping_) return;
+  for (const policy::Action& action : actions) {
+    std::visit(
+        [&](const auto& todo) {
+          if constexpr (requires { Do(node, todo); }) Do(node, todo);
+        },
+        action);
+  }
+  if (traits().standing) KeepStanding(node);
+  UpdateState(node);
+  UpdateGate(node);
+  SetTick(node);
+}
+
+void Pool::Do(NodeId id, const policy::Invoke& invoke) {
+  Node& node = at(id);
+  const TimePoint now = net::EventLoop::Now();
+  Add(stats_.invocations);
+  if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
+  node.warm_up.OnSession(now, random_);
+  if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
+  node.sessions.push_back({invoke.session, CauseOf(invoke.purpose), now});
+  platform::Invocation invocation;
+  invocation.session = invoke.session;
+  invocation.purpose = invoke.purpose;
+  if (!traits().inbound) {
+    invocation.proxy = listener_.address();
+    invocation.data_links = static_cast<std::uint16_t>(loops_.size());
+  }
+  platform_.Invoke(id, invocation);
+}
+
+void Pool::Do(NodeId id, const policy::SendPreflight& preflight) {
+  Add(stats_.preflights);
+  const InstanceId instance = at(id).machine.instance();
+  for (const auto& control : at(id).controls) {
+    if (control->instance() == instance) control->Ping(preflight.session);
+  }
+}
+
+void Pool::Do(NodeId id, const policy::FlushRequests&) {
+  if (traits().standing) return;
+  OnLinks(id, [](Link& link) { link.Grant(); });
+}
+
+void Pool::Do(NodeId id, const policy::FailWaiters&) {
+  if (traits().standing) return;
+  Add(stats_.wakes_too_late);
+  LOG_WARN_EVERY(std::chrono::seconds(1), "node {} did not wake in time for what waited for it",
+                 id.value());
+  OnLinks(id, [](Link& link) { link.FailRequests(); });
+}
+
+void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
+  Node& node = at(id);
+  if (warm_up_interval_) warm_up_interval_->OnFoundReclaimed(lost.idle);
+  StopControl(id, lost.instance);
+  if (!traits().tells_ends) {
+    Add(stats_.instances_ended);
+    Add(stats_.instances_reclaimed);
+    events_.Add(clock_.WallNow(), EventKind::kInstanceReclaimed, id, lost.instance,
+                fmt::format("found out after {:.3f} s asleep, when another instance answered",
+                            std::chrono::duration<double>(lost.idle).count()));
+    LOG_INFO("instance was reclaimed node={} instance={:016x}", id.value(), lost.instance.value());
+    std::erase_if(node.known, [&](const auto& other) { return other.id == lost.instance; });
+  }
+  if (node.instance.id == lost.instance) Lose(id);
+}
+
+void Pool::Lose(NodeId id) {
+  NodeShared& shared = shared_[id.value()];
+  const Epoch lost(shared.epoch.exchange(0));
+  shared.bytes_used = 0;
+  shared.chunks = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    at(id).instance = {};
+  }
+  Announce(id, Epoch(), {});
+  if (lost != Epoch() && on_instance_lost_) on_instance_lost_(id, lost);
+}
+
+void Pool::Do(NodeId id, const policy::UseInstance& use) {
+  Node& node = at(id);
+  NodeShared& shared = shared_[id.value()];
+  if (!use.fresh && node.instance.id == use.instance) {
+    if (warm_up_interval_) warm_up_interval_->OnFoundAlive(use.idle);
+    return;
+  }
+  if (node.instance.id != InstanceId()) Lose(id);
+  platform::Instance instance{id, use.instance, {}, 0};
+  for (const platform::Instance& known : node.known) {
+    if (known.id == use.instance) instance = known;
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    node.instance = instance;
+  }
+  const Epoch epoch(++node.last_epoch);
+  shared.bytes_limit = traits().node_memory_bytes;
+  shared.epoch.store(epoch.value(), std::memory_order_release);
+  Add(stats_.instances_started);
+  LOG_DEBUG("node is up node={} instance={:016x} address={}", id.value(), use.instance.value(),
+            instance.address.ToString());
+  events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, id, use.instance,
+              instance.address.host.empty() ? "" : instance.address.ToString());
+  Announce(id, epoch, instance);
+}
+
+void Pool::KeepStanding(NodeId id) {
+  policy::NodeMachine& machine = at(id).machine;
+  if (machine.state() != policy::NodeMachine::State::kAsleep || machine.queued() > 0) return;
+  for (const policy::Action& action : machine.OnDemand(net::EventLoop::Now())) {
+    if (const auto* invoke = std::get_if<policy::Invoke>(&action)) Do(id, *invoke);
+  }
+}
+
+void Pool::UpdateState(NodeId id) {
+  const policy::NodeMachine& machine = at(id).machine;
+  const bool standing = traits().standing;
+  NodeState state = standing ? NodeState::kDown : NodeState::kAsleep;
+  switch (machine.state()) {
+    case policy::NodeMachine::State::kActive:
+      state = NodeState::kActive;
+      break;
+    case policy::NodeMachine::State::kWaking:
+      state = standing || machine.instance() == InstanceId() ? NodeState::kStarting
+                                                             : NodeState::kWaking;
+      break;
+    case policy::NodeMachine::State::kAsleep:
+      if (machine.failing()) state = NodeState::kDown;
+      break;
+  }
+  shared_[id.value()].state = state;
+}
+
+void Pool::UpdateGate(NodeId id) {
+  Node& node = at(id);
+  if (traits().standing) return;
+  const Gate gate{!node.machine.failing(), node.machine.SendsUntil()};
+  if (gate == node.gate) return;
+  node.gate = gate;
+  OnLinks(id, [gate](Link& link) { link.SetGate(gate); });
+}
+
+void Pool::SetTick(NodeId id) {
+  Node& node = at(id);
+  TimePoint next = node.machine.NextTick();
+  if (warm_up_interval_ && node.machine.state() == policy::NodeMachine::State::kAsleep) {
+    node.warm_up.set_holds_data(shared_[id.value()].chunks > 0);
+    if (const auto due = node.warm_up.Next(*warm_up_interval_)) next = std::min(next, *due);
+  }
+  if (next == node.tick_at) return;
+  node.tick_at = next;
+  if (next == TimePoint::max()) {
+    node.tick.Cancel();
+  } else {
+    node.tick.Start(std::max(next - net::EventLoop::Now(), Duration(0)), [this, id] { OnTick(id); });
+  }
+}
+
+void Pool::OnLinks(NodeId node, const std::function<void(Link&)>& call) {
+  for (const auto& links : loops_) {
+    links->loop().Post([&link = links->at(node), call] { call(link); });
+  }
+}
+
+void Pool::Announce(NodeId node, Epoch epoch, const platform::Instance& instance) {
+  OnLinks(node, [epoch, id = instance.id, address = instance.address](Link& link) {
+    link.SetInstance(epoch, id, address);
+  });
+}
+
+// --- Nodes that dial ----------------------------------------------------------------------------
+
+std::shared_ptr<ControlLink> Pool::MakeControl(NodeId node, InstanceId instance) {
+  ControlLink::Handler& handler = *this;
+  return std::make_shared<ControlLink>(control_, node, instance, handler);
+}
+
+void Pool::AddControl(NodeId id, const std::shared_ptr<ControlLink>& control) {
+  auto& controls = at(id).controls;
+  StopControl(id, control->instance());
+  if (controls.size() == kKnownMax) StopControl(id, controls.front()->instance());
+  controls.push_back(control);
+}
+
+void Pool::StopControl(NodeId id, InstanceId instance) {
+  auto& controls = at(id).controls;
+  for (const auto& control : controls) {
+    if (control->instance() == instance) control->Stop();
+  }
+  std::erase_if(controls, [](const auto& control) { return control->stopped(); });
+}
+
+net::Task<> Pool::AcceptNodes() {
+  while (!stopping_) {
+    auto socket = co_await listener_.Accept(control_);
+    if (stopping_) co_return;
+    if (!socket || arriving_ >= kArrivingMax) {
+      LOG_WARN_EVERY(std::chrono::seconds(1), "cannot take a node's connection: {}",
+                     socket ? "too many handshakes at once" : socket.error().ToString());
+      co_await control_.Sleep(std::chrono::milliseconds(10));
+      continue;
+    }
+    control_.Spawn(Welcome(std::move(*socket)));
+  }
+}
+
+net::Task<> Pool::Welcome(net::Socket socket) {
+  ++arriving_;
+  net::FrameReader reader(socket, wire::kFrameHeaderBytes);
+  const std::string peer = socket.peer_address();
+  const auto arrived = co_await net::HandshakeAsAcceptingProxy(
+      socket, reader, options_.secret, net::EventLoop::Now() + kHandshakeTimeout);
+  --arriving_;
+  if (stopping_) co_return;
+  if (!arrived) {
+    if (arrived.error().code != ErrorCode::kUnavailable)
+      LOG_WARN("closed the link from {}: {}", peer, arrived.error().ToString());
+    co_return;
+  }
+  const wire::NodeStatus& status = arrived->status;
+  if (status.node.value() >= nodes_.size() ||
+      arrived->link_number >= net::kFirstDataLink + loops_.size()) {
+    LOG_WARN("closed the link from {}: it says that it is link {} of node {}, which we do not have",
+             peer, arrived->link_number, status.node.value());
+    co_return;
+  }
+  if (arrived->link_number == net::kControlLink) {
+    auto control = MakeControl(status.node, status.instance);
+    AddControl(status.node, control);
+    ControlLink::Serve(control, std::move(socket));
+    co_return;
+  }
+  LoopLinks& links = *loops_[arrived->link_number - net::kFirstDataLink];
+  links.loop().Post([&links, fd = socket.Release(), status] {
+    links.at(status.node).Attach(status.instance, net::Socket::Adopt(links.loop(), fd));
+  });
+}
+
+// --- What others may know -----------------------------------------------------------------------
+
+policy::Meter Pool::Metered() const {
+  policy::Meter meter = meter_;
+  const TimePoint now = net::EventLoop::Now();
+  for (const auto& node : nodes_) {
+    for (const OpenSession& session : node->sessions)
+      meter.Add({session.cause, now - session.invoked, options_.node_size});
+  }
+  meter.AddPoolTime(nodes_.size(), options_.node_size, uptime());
+  return meter;
+}
+
+std::optional<Duration> Pool::warm_up_interval() const {
+  if (!warm_up_interval_) return std::nullopt;
+  return warm_up_interval_->Get();
 }
 
 Status Pool::Reclaim(NodeId node) {
@@ -174,9 +554,12 @@ Status Pool::Reclaim(NodeId node) {
 }
 
 std::size_t Pool::active() const {
-  return static_cast<std::size_t>(std::count_if(
-      shared_.begin(), shared_.end(),
-      [](const NodeShared& node) { return node.epoch.load(std::memory_order_relaxed) != 0; }));
+  const bool standing = traits().standing;
+  return static_cast<std::size_t>(
+      std::count_if(shared_.begin(), shared_.end(), [standing](const NodeShared& node) {
+        return standing ? node.epoch.load(std::memory_order_relaxed) != 0
+                        : node.state.load(std::memory_order_relaxed) != NodeState::kDown;
+      }));
 }
 
 std::vector<NodeView> Pool::View() const {
@@ -187,7 +570,7 @@ std::vector<NodeView> Pool::View() const {
     const NodeShared& shared = shared_[i];
     rows.push_back(
         {NodeId(i), shared.state, instance.id, instance.pid,
-         instance.pid == 0 && instance.id == InstanceId() ? "" : instance.address.ToString(),
+         instance.address.host.empty() ? "" : instance.address.ToString(),
          shared.bytes_used, shared.bytes_limit, shared.chunks});
   }
   return rows;

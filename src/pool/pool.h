@@ -1,9 +1,14 @@
-// The nodes that one proxy manages: keeps an instance of each alive, tells every event loop's links
-// of it, and tells the cache what was lost.
+// The nodes that one proxy manages: wakes them when requests want them, keeps those warm that hold
+// something, tells every event loop's links when they may send, and tells the cache what was lost.
 //
-//   control loop:   Pool ── Platform (start, end of instances)
-//                    │ post
+//   control loop:   Pool ── Platform (invocations, ends of sessions and instances)
+//                    │  └── ControlLink per instance (PONG, BYE)
+//                    │ post: instance, gate        ▲ post: demand, answered
 //   data loops:     LoopLinks (one Link per node) … LoopLinks
+//
+// What to do is decided by policy::NodeMachine and policy::WarmUp, one of each per node; this class
+// carries it out. Where the platform's sessions need not end (traits.standing) the pool keeps one
+// open on every node.
 //
 // Thread-safety: NodeShared and View (nodes) from any thread; all else on the control loop, unless
 // said otherwise.
@@ -13,6 +18,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,7 +28,11 @@
 #include "net/event_loop.h"
 #include "net/timer.h"
 #include "platform/platform.h"
-#include "policy/backoff.h"
+#include "policy/meter.h"
+#include "policy/node_machine.h"
+#include "policy/smoothed_delay.h"
+#include "policy/warm_up.h"
+#include "pool/control_link.h"
 #include "pool/event_log.h"
 #include "pool/link.h"
 #include "pool/node_state.h"
@@ -31,20 +42,26 @@ namespace infinicache::pool {
 // One loop's links, by node. Used on that loop only.
 class LoopLinks {
  public:
-  LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const std::string& secret,
-            net::SocketOptions socket, std::uint64_t seed);
+  LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const LinkOptions& options);
+  LoopLinks(const LoopLinks&) = delete;
+  LoopLinks& operator=(const LoopLinks&) = delete;
 
   void Start();
   void Stop();
   Link& at(NodeId node) { return *links_[node.value()]; }
   std::span<const std::unique_ptr<Link>> all() const { return links_; }
   std::size_t connected() const;
-  // Connected links of which no answer is overdue.
+  // Links that take requests: connected, or of nodes that can be woken.
+  std::size_t available() const;
+  // Those of which no answer is overdue.
   std::size_t responsive() const;
+  // How long nodes take from a demand to their answer.
+  const policy::SmoothedDelay& wake_delay() const { return wake_delay_; }
   net::EventLoop& loop() { return loop_; }
 
  private:
   net::EventLoop& loop_;
+  policy::SmoothedDelay wake_delay_;
   std::vector<std::unique_ptr<Link>> links_;
 };
 
@@ -53,16 +70,29 @@ struct PoolOptions {
   std::string secret;
   net::SocketOptions link_socket;
   std::uint64_t seed = 1;
+  // Where nodes dial us, if the platform's instances accept no connections.
+  net::HostPort node_listen{"127.0.0.1", 0};
+  std::optional<policy::WarmUpInterval::Options> warm_up = {};  // none: nodes are not kept warm
+  policy::BillingRule billing = {};
+  policy::NodeSize node_size = {};
+  Duration wake_deadline = std::chrono::seconds(5);
 };
 
 struct PoolStats {
   Counter instances_started{0};
   Counter instances_ended{0};
   Counter instances_reclaimed{0};  // among those ended
+  Counter invocations{0};
   Counter invocations_failed{0};
+  Counter warm_ups{0};            // among the invocations
+  Counter preflights{0};          // PINGs
+  Counter demands{0};             // of links that may not send
+  Counter requests_of_sessions{0};  // as the nodes told at their end
+  Counter wakes_too_late{0};      // requests gave up the wait for a node
+  LatencyHistogram wake;          // from the invocation to the PONG
 };
 
-class Pool final : public platform::Observer {
+class Pool final : public platform::Observer, private ControlLink::Handler {
  public:
   // REQUIRES: `platform` and the loops outlive the pool.
   Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions options);
@@ -76,7 +106,9 @@ class Pool final : public platform::Observer {
     on_instance_lost_ = std::move(callback);
   }
 
-  // Starts an instance of every node and the links to them.
+  // Listens for nodes that dial, if the platform's do. Errors: as net::Listener::Listen.
+  Status Listen();
+  // Starts the links; on a standing platform also an instance of every node.
   void Start();
   // Ends links and instances. Blocks for at most `grace` and the time that killing takes.
   void Stop(Duration grace);
@@ -84,8 +116,15 @@ class Pool final : public platform::Observer {
   std::size_t size() const { return nodes_.size(); }
   std::span<NodeShared> shared() { return shared_; }
   const NodeShared& shared(NodeId node) const { return shared_[node.value()]; }
-  // Nodes with a living instance. From any thread.
+  // Nodes that serve requests: active, or asleep and woken by a request. From any thread.
   std::size_t active() const;
+  const platform::Traits& traits() const { return platform_.traits(); }
+  platform::InstanceCounts CountInstances() const { return platform_.Count(); }
+  // What the sessions have used, those under way included, and the pool's time until now.
+  policy::Meter Metered() const;
+  Duration uptime() const { return net::EventLoop::Now() - started_; }
+  // How long an instance may be idle at present before it is warmed up; none if never.
+  std::optional<Duration> warm_up_interval() const;
   // From any thread.
   std::vector<NodeView> View() const;
   const PoolStats& stats() const { return stats_; }
@@ -97,32 +136,82 @@ class Pool final : public platform::Observer {
   void OnInstanceReady(const platform::Instance& instance) override;
   void OnInstanceEnded(const platform::Instance& instance,
                        const platform::InstanceEnd& end) override;
-  void OnInvokeFailed(NodeId node, const Error& error) override;
+  void OnSessionEnded(NodeId node, SessionId session, const platform::SessionEnd& end) override;
 
  private:
-  struct Node {
-    explicit Node(net::EventLoop& loop);
-    std::uint32_t last_epoch = 0;
-    platform::Instance instance;
-    policy::Backoff backoff;
-    net::Timer retry;
-    TimePoint ready_at{};
+  struct OpenSession {
+    SessionId id;
+    policy::Cause cause = policy::Cause::kServing;
+    TimePoint invoked;
   };
+  struct Node {
+    Node(net::EventLoop& loop, const policy::NodeMachine::Options& options, std::uint64_t seed,
+         policy::WarmUp its_warm_up)
+        : machine(options, seed), warm_up(its_warm_up), tick(loop) {}
+    policy::NodeMachine machine;
+    policy::WarmUp warm_up;
+    net::Timer tick;  // of the machine and the warm-up
+    TimePoint tick_at = TimePoint::max();
+    Gate gate;                      // as the links were told
+    std::uint32_t last_epoch = 0;
+    platform::Instance instance;    // the one that requests go to
+    std::vector<platform::Instance> known;  // that are ready, as far as the platform tells
+    std::vector<std::shared_ptr<ControlLink>> controls;
+    std::vector<OpenSession> sessions;
+    TimePoint active_since{};
+  };
+  // Connections of nodes whose handshake is under way.
+  static constexpr std::size_t kArrivingMax = 1024;
+  // Instances of a node that are remembered: primary, peer, and those before them.
+  static constexpr std::size_t kKnownMax = 4;
 
-  void Invoke(NodeId node);
-  void InvokeLater(NodeId node);
-  void Announce(NodeId node, Epoch epoch, InstanceId instance, const net::HostPort& address);
+  Node& at(NodeId node) { return *nodes_[node.value()]; }
+  policy::NodeMachine::Options MachineOptions() const;
+  void OnLinkEvent(NodeId node, LinkEvent event);
+  void OnPong(NodeId node, const wire::Pong& pong) override;
+  void OnBye(NodeId node, SessionId session, const wire::ByeTotals& totals,
+             const wire::NodeFill& fill) override;
+  void OnControlLost(NodeId node, InstanceId instance) override;
+  void OnTick(NodeId node);
+
+  // Carries out what the machine wants, then sets the timer and the links' gates. Every event of a
+  // node ends with it.
+  void Apply(NodeId node, const policy::Actions& actions);
+  void Do(NodeId node, const policy::Invoke& invoke);
+  void Do(NodeId node, const policy::SendPreflight& preflight);
+  void Do(NodeId node, const policy::FlushRequests& flush);
+  void Do(NodeId node, const policy::FailWaiters& fail);
+  void Do(NodeId node, const policy::DeclareLost& lost);
+  void Do(NodeId node, const policy::UseInstance& use);
+  void KeepStanding(NodeId node);
+  void UpdateGate(NodeId node);
+  void UpdateState(NodeId node);
+  void SetTick(NodeId node);
+  // The node's chunks in this epoch are gone.
+  void Lose(NodeId node);
+  void Announce(NodeId node, Epoch epoch, const platform::Instance& instance);
+  void OnLinks(NodeId node, const std::function<void(Link&)>& call);
+  std::shared_ptr<ControlLink> MakeControl(NodeId node, InstanceId instance);
+  void AddControl(NodeId node, const std::shared_ptr<ControlLink>& control);
+  void StopControl(NodeId node, InstanceId instance);
+  net::Task<> AcceptNodes();
+  net::Task<> Welcome(net::Socket socket);
 
   net::EventLoop& control_;
   platform::Platform& platform_;
   PoolOptions options_;
   Random random_;
   bool stopping_ = false;
+  TimePoint started_{};
   mutable std::mutex mutex_;  // guards the `instance` of every node, which View reads
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<NodeShared> shared_;
   std::vector<std::unique_ptr<LoopLinks>> loops_;
+  std::optional<policy::WarmUpInterval> warm_up_interval_;
+  net::Listener listener_;
+  std::size_t arriving_ = 0;
   std::function<void(NodeId, Epoch)> on_instance_lost_;
+  policy::Meter meter_;
   PoolStats stats_;
   EventLog events_;
   const SystemClock clock_;

@@ -40,15 +40,19 @@ class FakePlatform final : public platform::Platform {
 
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
-  void Invoke(NodeId node) override {
+  void Invoke(NodeId node, const platform::Invocation& invocation) override {
     invoked.emplace_back(node, net::EventLoop::Now());
     if (failing > 0) {
       --failing;
-      control_.Post([this, node] {
-        observer_->OnInvokeFailed(node, {ErrorCode::kUnavailable, "no instance today"});
+      control_.Post([this, node, session = invocation.session] {
+        platform::SessionEnd end;
+        end.fault = Error{ErrorCode::kUnavailable, "no instance today"};
+        end.ran = false;
+        observer_->OnSessionEnded(node, session, end);
       });
       return;
     }
+    sessions_[node] = invocation.session;
     node::NodeOptions options;
     options.memory_bytes = kNodeBytes;
     options.node = node;
@@ -58,6 +62,7 @@ class FakePlatform final : public platform::Platform {
     CHECK(started, "{}", started.error().message);
     const platform::Instance instance{node, server->instance(), server->address(),
                                       static_cast<int>(100 + node.value())};
+    server->Invoke({invocation.session});
     servers_[node] = std::move(server);
     instances[node] = instance;
     control_.Post([this, instance] { observer_->OnInstanceReady(instance); });
@@ -78,8 +83,13 @@ class FakePlatform final : public platform::Platform {
     servers_[node]->Stop();
     retired_.push_back(std::move(servers_[node]));
     servers_.erase(node);
+    platform::SessionEnd session_end;
+    session_end.fault = Error{ErrorCode::kUnavailable, end.reason};
+    session_end.reclaimed = end.reclaimed;
+    observer_->OnSessionEnded(node, sessions_[node], session_end);
     observer_->OnInstanceEnded(instances[node], end);
   }
+  platform::InstanceCounts Count() const override { return {servers_.size(), 0, 0}; }
 
   std::vector<std::pair<NodeId, TimePoint>> invoked;
   int failing = 0;  // invocations that fail from now on
@@ -90,6 +100,7 @@ class FakePlatform final : public platform::Platform {
   net::EventLoop& control_;
   platform::Traits traits_;
   platform::Observer* observer_ = nullptr;
+  std::map<NodeId, SessionId> sessions_;
   std::map<NodeId, std::unique_ptr<node::NodeServer>> servers_;
   std::vector<std::unique_ptr<node::NodeServer>> retired_;  // their connections end later
 };

@@ -1,21 +1,27 @@
-// Instances as processes of this machine: the embedded default and the test bed.
+// Functions as processes of this machine: the embedded default and the test bed.
 //
-// Each Invoke spawns one infinicache-node, which listens on a loopback port of its choice and says
-// so on its standard output. Its end is seen through a pidfd, whatever ended it. A node ends with
-// its server: its standard input is a pipe from us, and the kernel kills it when the thread that
-// spawned it ends, stopped or not. That thread is the control loop's, which must therefore be the
-// process's main thread.
+// An invocation goes to an idle instance of its node, or starts one: an infinicache-node process.
+// It is written to the process's standard input; the process says on its standard output that it is
+// ready (with the port that it listens on, if it does) and when a session has ended. Its end is
+// seen through a pidfd, whatever ended it. A node ends with its server: its standard input is a pipe
+// from us, and the kernel kills it when the thread that spawned it ends, stopped or not. That thread
+// is the control loop's, which must therefore be the process's main thread.
 //
-// What a provider does to its functions is modelled on top: an invocation takes as long as a cold
-// start, and instances are reclaimed by a schedule (policy/reclaim_schedule.h), with or without
-// notice.
+// What a provider does to its functions is done to the processes, by Traits: an idle one is stopped
+// (SIGSTOP) until it is invoked (SIGCONT), a session that exceeds the longest one is ended by
+// SIGKILL, a second invocation at the same time starts a second instance. A cold start takes as long
+// as is drawn, and instances are reclaimed by a schedule (policy/reclaim_schedule.h): after a drain,
+// in which they are not invoked any more, with notice (SIGTERM) or without (SIGKILL).
 //
 // Thread-safety: as platform::Platform.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/random.h"
@@ -28,7 +34,11 @@ namespace infinicache::platform {
 
 struct LocalOptions {
   std::string node_program;  // path of infinicache-node
+  // What the functions are like; node_memory_bytes and same_host are set here.
+  Traits traits = {};
   std::uint64_t node_memory_bytes = 512 * kMiB;
+  // Of a session: the time that staying idle may cost as much as another invocation (IdleStay).
+  Duration idle_break_even{0};
   std::uint64_t bandwidth_bytes_per_second = 0;  // of each link; 0 is unlimited
   int socket_buffer_bytes = 0;
   std::string secret;
@@ -39,6 +49,10 @@ struct LocalOptions {
   Duration cold_start_min{0};
   Duration cold_start_max{0};
   policy::ReclaimModel reclaim;
+  // Nodes 0 to k-1 share a host, and so on; who is reclaimed takes those of its host with it.
+  std::uint64_t nodes_per_host = 1;
+  // A reclaimed instance is not invoked any more, and only ended after so long.
+  Duration reclaim_drain{0};
   // 0: reclaimed instances are killed. Else they are told (SIGTERM) and killed after so long.
   Duration reclaim_grace{0};
   std::uint64_t seed = 1;
@@ -49,32 +63,45 @@ class LocalPlatform final : public Platform {
   LocalPlatform(net::EventLoop& control, LocalOptions options);
   ~LocalPlatform() override;
 
-  const Traits& traits() const override { return traits_; }
+  const Traits& traits() const override { return options_.traits; }
   void set_observer(Observer* observer) override { observer_ = observer; }
-  void Invoke(NodeId node) override;
+  void Invoke(NodeId node, const Invocation& invocation) override;
   Status Reclaim(NodeId node) override;
+  InstanceCounts Count() const override;
   void Stop(Duration grace) override;
 
  private:
   struct Process;
+  using Processes = std::vector<std::unique_ptr<Process>>;
 
-  void Start(NodeId node);
+  // Instances of one node that live at the same time, at most: two, and old ones that drain.
+  static constexpr std::size_t kInstancesMax = 8;
+
+  void Start(NodeId node, const Invocation& invocation, TimePoint invoked);
+  void Deliver(Process& process, const Invocation& invocation);
+  void FailLater(NodeId node, SessionId session, const Error& error);
   Duration DrawColdStart();
+  std::vector<std::string> Arguments(NodeId node) const;
   Result<std::unique_ptr<Process>> Spawn(NodeId node);
+  Process* IdleInstance(NodeId node);
+  Process* OldestInstance(NodeId node);
   void OnOutput(Process& process);
+  void OnReady(Process& process, std::string_view line);
+  void OnReturn(Process& process, std::string_view line);
+  void EndSession(Process& process, std::optional<Error> fault);
   void OnExit(Process& process);
   void GiveUp(Process& process, const Error& reason);
   void BeginReclaim(Process& process);
+  void Terminate(Process& process);
   // Sets the timer to what the schedule says is due next.
   void ArmReclaims();
   void ReclaimDue();
 
   net::EventLoop& control_;
   LocalOptions options_;
-  Traits traits_;
   Observer* observer_ = nullptr;
-  std::map<NodeId, std::unique_ptr<Process>> processes_;
-  std::map<NodeId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
+  std::map<NodeId, Processes> processes_;
+  std::map<SessionId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
   Random random_;
   policy::ReclaimSchedule reclaims_;
   net::Timer reclaim_timer_;

@@ -84,13 +84,15 @@ class RecordingObserver final : public Observer {
   void OnInstanceEnded(const Instance& instance, const InstanceEnd& end) override {
     ended.emplace_back(instance, end);
   }
-  void OnInvokeFailed(NodeId node, const Error& error) override {
-    failed.emplace_back(node, error);
+  void OnSessionEnded(NodeId node, SessionId session, const SessionEnd& end) override {
+    sessions.emplace_back(session, end);
+    if (!end.ran) failed.emplace_back(node, *end.fault);
   }
 
   std::vector<Instance> ready;
   std::vector<std::pair<Instance, InstanceEnd>> ended;
-  std::vector<std::pair<NodeId, Error>> failed;
+  std::vector<std::pair<NodeId, Error>> failed;  // invocations that never ran
+  std::vector<std::pair<SessionId, SessionEnd>> sessions;
 };
 
 class LocalPlatformTest : public testing::Test {
@@ -118,9 +120,15 @@ class LocalPlatformTest : public testing::Test {
     return path;
   }
 
+  SessionId Invoke(NodeId node) {
+    Invocation invocation;
+    invocation.session = SessionId(++last_session_);
+    platform_->Invoke(node, invocation);
+    return invocation.session;
+  }
   Instance StartOne(NodeId node = NodeId(3)) {
     const std::size_t before = observer_.ready.size();
-    platform_->Invoke(node);
+    Invoke(node);
     net::RunUntil(loop_,
                   [&] { return observer_.ready.size() > before || !observer_.failed.empty(); });
     CHECK(observer_.failed.empty(), "{}", observer_.failed.front().second.message);
@@ -130,7 +138,7 @@ class LocalPlatformTest : public testing::Test {
   // The error of the first invocation of a node whose program this is.
   Error FailureOf(const LocalOptions& options) {
     Make(options);
-    platform_->Invoke(NodeId(3));
+    Invoke(NodeId(3));
     EXPECT_TRUE(observer_.failed.empty()) << "the observer was called inside Invoke";
     net::RunUntil(loop_, [&] { return !observer_.failed.empty() || !observer_.ready.empty(); });
     EXPECT_TRUE(observer_.ready.empty());
@@ -141,6 +149,7 @@ class LocalPlatformTest : public testing::Test {
 
   std::filesystem::path folder_;
   int scripts_ = 0;
+  std::uint64_t last_session_ = 0;
   net::EventLoop loop_{"control"};
   RecordingObserver observer_;
   std::optional<LocalPlatform> platform_;
@@ -178,7 +187,7 @@ TEST_F(LocalPlatformTest, StartsANodeThatServesLinks) {
 TEST_F(LocalPlatformTest, RunsManyNodesAndStopEndsThemAll) {
   Make(Options(NodeProgram()));
   constexpr std::uint32_t kNodes = 6;
-  for (std::uint32_t i = 0; i < kNodes; ++i) platform_->Invoke(NodeId(i));
+  for (std::uint32_t i = 0; i < kNodes; ++i) Invoke(NodeId(i));
   net::RunUntil(loop_, [&] { return observer_.ready.size() == kNodes; });
   std::set<std::uint16_t> ports;
   std::set<InstanceId> ids;
@@ -200,7 +209,7 @@ TEST_F(LocalPlatformTest, RunsManyNodesAndStopEndsThemAll) {
 
 TEST_F(LocalPlatformTest, StopEndsByForceWhatDoesNotEndInOrder) {
   Make(Options(Script("trap '' TERM\necho '" + std::string(kReadyLine) + "'\nread line")));
-  platform_->Invoke(NodeId(0));
+  Invoke(NodeId(0));
   net::RunUntil(loop_, [&] { return !observer_.ready.empty(); });
   platform_->Stop(milliseconds(20));
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
@@ -290,7 +299,7 @@ TEST_F(LocalPlatformTest, AColdStartDelaysTheInstanceAndEndsWithThePlatform) {
   const TimePoint begin = net::EventLoop::Now();
   StartOne(NodeId(3));
   EXPECT_GE(net::EventLoop::Now() - begin, milliseconds(40));
-  platform_->Invoke(NodeId(4));
+  Invoke(NodeId(4));
   platform_->Stop(seconds(5));
   net::RunReady(loop_);
   EXPECT_EQ(observer_.ready.size(), 1U);
@@ -300,7 +309,7 @@ TEST_F(LocalPlatformTest, ReadsAReadyLineThatComesInPieces) {
   const std::string line(kReadyLine);
   Make(Options(Script("printf '%s' '" + line.substr(0, 9) + "'\nsleep 0.02\nprintf '%s\\n' '" +
                       line.substr(9) + "'\necho more\nread line")));
-  platform_->Invoke(NodeId(3));
+  Invoke(NodeId(3));
   net::RunUntil(loop_, [&] { return !observer_.ready.empty(); });
   EXPECT_EQ(observer_.ready[0].node, NodeId(3));
   EXPECT_EQ(observer_.ready[0].id, InstanceId(0xAB));
@@ -366,7 +375,7 @@ TEST_F(LocalPlatformTest, AProgramThatSaysNothingIsEndedAtTheStartTimeout) {
 
 TEST_F(LocalPlatformTest, AFailureThatIsNotToldYetIsNotToldAfterStop) {
   Make(Options("/nonexistent/infinicache-node"));
-  platform_->Invoke(NodeId(0));
+  Invoke(NodeId(0));
   platform_->Stop(seconds(0));
   net::RunReady(loop_);
   EXPECT_TRUE(observer_.failed.empty());
@@ -405,7 +414,7 @@ class Server {
     RecordingObserver observer;
     LocalPlatform platform(loop, Options(NodeProgram()));
     platform.set_observer(&observer);
-    platform.Invoke(NodeId(0));
+    platform.Invoke(NodeId(0), {SessionId(1)});
     net::RunUntil(loop, [&] { return !observer.ready.empty(); });
     const pid_t pid = observer.ready.front().pid;
     CHECK(write(report, &pid, sizeof(pid)) == sizeof(pid));
@@ -445,12 +454,118 @@ TEST_F(LocalPlatformTest, DestroyingThePlatformEndsItsNodes) {
   EXPECT_FALSE(Exists(instance.pid));
 }
 
-using LocalPlatformDeathTest = LocalPlatformTest;
+// --- Sessions -----------------------------------------------------------------------------------
 
-TEST_F(LocalPlatformDeathTest, ASecondInvocationOfANodeIsABug) {
-  Make(Options(Script("exec sleep 1000")));
-  platform_->Invoke(NodeId(3));
-  EXPECT_DEATH(platform_->Invoke(NodeId(3)), "node 3 has an instance");
+// As the process's state in /proc: R, S, T (stopped), …
+char ProcessState(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  return text[text.rfind(')') + 2];
+}
+
+LocalOptions FunctionOptions() {
+  LocalOptions options = Options(NodeProgram());
+  options.traits.standing = false;
+  options.traits.freezes = true;
+  options.traits.billing_quantum = milliseconds(1);
+  options.traits.session_max = seconds(60);
+  return options;
+}
+
+TEST_F(LocalPlatformTest, AnIdleInstanceIsFrozenAndThawedByTheNextInvocation) {
+  Make(FunctionOptions());
+  const Instance instance = StartOne();
+  net::RunUntil(loop_, [&] { return observer_.sessions.size() == 1; });
+  EXPECT_FALSE(observer_.sessions[0].second.fault);
+  EXPECT_TRUE(observer_.sessions[0].second.cold);
+  net::RunUntil(loop_, [&] { return ProcessState(instance.pid) == 'T'; });
+  EXPECT_EQ(platform_->Count().frozen, 1U);
+
+  const SessionId session = Invoke(instance.node);
+  EXPECT_EQ(platform_->Count().busy, 1U);
+  net::RunUntil(loop_, [&] { return observer_.sessions.size() == 2; });
+  EXPECT_EQ(observer_.sessions[1].first, session);
+  EXPECT_FALSE(observer_.sessions[1].second.cold);
+  EXPECT_EQ(observer_.sessions[1].second.init, Duration(0));
+  EXPECT_EQ(observer_.ready.size(), 1U) << "the same instance";
+}
+
+TEST_F(LocalPlatformTest, AnInvocationOfABusyNodeStartsASecondInstance) {
+  LocalOptions options = FunctionOptions();
+  options.traits.standing = true;  // its sessions go on
+  Make(options);
+  const Instance first = StartOne();
+  const Instance second = StartOne();
+  EXPECT_EQ(first.node, second.node);
+  EXPECT_NE(first.id, second.id);
+  EXPECT_NE(first.pid, second.pid);
+  EXPECT_EQ(platform_->Count().busy, 2U);
+  ASSERT_TRUE(platform_->Reclaim(first.node));
+  net::RunUntil(loop_, [&] { return observer_.ended.size() == 1; });
+  EXPECT_EQ(observer_.ended[0].first.id, first.id) << "the older one";
+}
+
+TEST_F(LocalPlatformTest, ASessionBeyondTheLongestIsEndedWithItsInstance) {
+  LocalOptions options = FunctionOptions();
+  options.traits.standing = true;  // a node that does not end its session by itself
+  options.traits.session_max = milliseconds(300);
+  Make(options);
+  const Instance instance = StartOne();
+  net::RunUntil(loop_, [&] { return observer_.ended.size() == 1; });
+  ASSERT_EQ(observer_.sessions.size(), 1U);
+  ASSERT_TRUE(observer_.sessions[0].second.fault);
+  EXPECT_EQ(observer_.sessions[0].second.fault->code, ErrorCode::kDeadlineExceeded);
+  EXPECT_GE(observer_.sessions[0].second.duration, milliseconds(300));
+  EXPECT_FALSE(Exists(instance.pid));
+}
+
+TEST_F(LocalPlatformTest, AFrozenInstanceThatIsReclaimedIsSeenOnlyByTheNextOne) {
+  LocalOptions options = FunctionOptions();
+  options.traits.tells_ends = false;
+  Make(options);
+  const Instance first = StartOne();
+  net::RunUntil(loop_, [&] { return platform_->Count().frozen == 1; });
+  ASSERT_TRUE(platform_->Reclaim(first.node));
+  EXPECT_TRUE(EndsSoon(first.pid));
+  net::RunUntil(loop_, [&] { return platform_->Count().frozen == 0; });
+  EXPECT_TRUE(observer_.ended.empty());
+  EXPECT_NE(StartOne().id, first.id);
+}
+
+TEST_F(LocalPlatformTest, AnInstanceThatDrainsIsNotInvokedAnyMore) {
+  LocalOptions options = FunctionOptions();
+  options.traits.freezes = false;
+  options.reclaim_drain = seconds(60);
+  Make(options);
+  const Instance old = StartOne();
+  net::RunUntil(loop_, [&] { return platform_->Count().idle == 1; });
+  ASSERT_TRUE(platform_->Reclaim(old.node));
+  const Instance fresh = StartOne();
+  EXPECT_NE(fresh.id, old.id);
+  EXPECT_TRUE(Exists(old.pid)) << "both live for a while";
+}
+
+TEST_F(LocalPlatformTest, NodesOfAHostAreReclaimedTogether) {
+  LocalOptions options = Options(NodeProgram());
+  options.nodes_per_host = 2;
+  options.reclaim.kind = policy::ReclaimModel::Kind::kReplay;
+  options.reclaim.replay = {{milliseconds(500), NodeId(3)}};
+  Make(options);
+  for (std::uint32_t i = 0; i < 5; ++i) Invoke(NodeId(i));
+  net::RunUntil(loop_, [&] { return observer_.ended.size() == 2; });
+  std::set<NodeId> ended;
+  for (const auto& [instance, end] : observer_.ended) ended.insert(instance.node);
+  EXPECT_EQ(ended, (std::set<NodeId>{NodeId(2), NodeId(3)}));
+}
+
+TEST_F(LocalPlatformTest, TooManyInstancesOfANodeAreRefused) {
+  LocalOptions options = Options(NodeProgram());
+  Make(options);
+  for (int i = 0; i < 8; ++i) StartOne();
+  Invoke(NodeId(3));
+  net::RunUntil(loop_, [&] { return !observer_.failed.empty(); });
+  EXPECT_THAT(observer_.failed[0].second.message, HasSubstr("more are not started"));
 }
 
 // --- FindNodeProgram ----------------------------------------------------------------------------

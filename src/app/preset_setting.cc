@@ -1,0 +1,110 @@
+#include "app/preset_setting.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "app/duration.h"
+#include "app/price_file.h"
+#include "base/check.h"
+#include "platform/local/preset.h"
+
+namespace infinicache::app {
+namespace {
+
+constexpr Duration kWarmUpMin = std::chrono::milliseconds(100);
+constexpr Duration kWarmUpMax = std::chrono::hours(24);
+
+const platform::Preset& PresetOf(const Settings& settings) {
+  const platform::Preset* preset = platform::FindPreset(settings.preset);
+  CHECK(preset != nullptr, "the settings know a preset '{}'", settings.preset);
+  return *preset;
+}
+
+Result<policy::Price> Find(const policy::PriceTable& table, std::string_view setting,
+                           std::string_view name) {
+  const policy::Price* price = table.Find(name);
+  if (price != nullptr && price->storage() == nullptr) return *price;
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("--{}: no price of nodes '{}'; `infinicache prices` lists them", setting,
+                          name));
+}
+
+// Idle time of a node that costs as much as the fee of an invocation.
+Duration FeeInIdleTime(const policy::FunctionPrice& price, const policy::NodeSize& size) {
+  const double gb = static_cast<double>(size.memory_bytes) / static_cast<double>(kGiB);
+  const double per_second = gb * price.dollars_per_gb_second +
+                            size.milli_vcpus * 1e-3 * price.dollars_per_vcpu_second;
+  if (per_second <= 0) return Duration(0);
+  const double seconds = price.request_dollars_per_million * 1e-6 / per_second;
+  return std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double>(std::min(seconds, 60.0)));
+}
+
+}  // namespace
+
+Status CheckWarmUp(std::string_view text) {
+  if (text == "auto" || text == "off" || text == "adaptive") return {};
+  const auto interval = ParseDuration(text);
+  if (interval && *interval >= kWarmUpMin && *interval <= kWarmUpMax) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' is no interval: write auto, off, adaptive, or a time from {} to {}",
+                          text, PrintDuration(kWarmUpMin), PrintDuration(kWarmUpMax)));
+}
+
+std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& settings) {
+  const bool by_preset = settings.warm_up == "auto";
+  if (settings.warm_up == "off" || (by_preset && !PresetOf(settings).warms_up)) return std::nullopt;
+  policy::WarmUpInterval::Options options;
+  if (by_preset || settings.warm_up == "adaptive") return options;
+  const auto interval = ParseDuration(settings.warm_up);
+  CHECK(interval);
+  options.adaptive = false;
+  options.interval = options.min = options.max = *interval;
+  return options;
+}
+
+Result<Prices> LoadPrices(const Settings& settings) {
+  PriceFile own;
+  if (!settings.price_file.empty()) {
+    own = ReadPriceFile(settings.price_file);
+    if (!own.problems.empty()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("--price-file: {}", fmt::join(own.problems, "; ")));
+    }
+  }
+  const policy::PriceTable& table = settings.price_file.empty() ? BuiltInPrices() : own.table;
+  const platform::Preset& preset = PresetOf(settings);
+  auto nodes =
+      Find(table, "price", settings.price == "auto" ? preset.price : std::string_view(settings.price));
+  if (!nodes) return tl::make_unexpected(nodes.error());
+  auto provisioned = Find(table, "provisioned-price", settings.provisioned_price);
+  if (!provisioned) return tl::make_unexpected(provisioned.error());
+  if (provisioned->instance_hours() == nullptr) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--provisioned-price: '{}' is not billed by instance hours",
+                            settings.provisioned_price));
+  }
+  return Prices{std::move(*nodes), std::move(*provisioned),
+                {settings.node_memory, preset.milli_vcpus}};
+}
+
+void ApplyPreset(const Settings& settings, const Prices& prices, platform::LocalOptions& options) {
+  const platform::Preset& preset = PresetOf(settings);
+  options.traits = preset.traits;
+  if (settings.billing_quantum) options.traits.billing_quantum = *settings.billing_quantum;
+  if (settings.session_max && !preset.traits.standing)
+    options.traits.session_max = *settings.session_max;
+  options.cold_start_min = settings.cold_start_min.value_or(preset.cold_start_min);
+  options.cold_start_max = settings.cold_start_max.value_or(preset.cold_start_max);
+  options.reclaim_drain = settings.reclaim_drain.value_or(preset.reclaim_drain);
+  options.reclaim_grace = settings.reclaim_grace.value_or(preset.reclaim_grace);
+  options.nodes_per_host = settings.nodes_per_host;
+  options.idle_break_even = preset.idle_worth;
+  if (const policy::FunctionPrice* price = prices.nodes.function())
+    options.idle_break_even += FeeInIdleTime(*price, prices.node_size);
+}
+
+}  // namespace infinicache::app

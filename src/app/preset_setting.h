@@ -1,0 +1,42 @@
+// What the settings `preset`, `warm-up`, `price` and those that override a preset come to.
+//
+// `warm-up`: off, adaptive, a fixed interval as "1m", or auto: adaptive where the preset's nodes
+// sleep.
+//
+// Thread-safety: pure, but for LoadPrices, which reads the price file.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "app/settings.h"
+#include "base/result.h"
+#include "platform/local/local_platform.h"
+#include "policy/meter.h"
+#include "policy/prices.h"
+#include "policy/warm_up.h"
+
+namespace infinicache::app {
+
+// Errors: kInvalidArgument.
+Status CheckWarmUp(std::string_view text);
+
+// None: nodes are not warmed up. REQUIRES: CheckWarmUp(settings.warm_up).
+std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& settings);
+
+// What the pool is billed by, and what it is compared with.
+struct Prices {
+  policy::Price nodes;
+  policy::Price provisioned;
+  policy::NodeSize node_size;
+};
+
+// Errors: kInvalidArgument, naming the setting (the file has problems, no such price, a price of
+// another kind).
+Result<Prices> LoadPrices(const Settings& settings);
+
+// Sets what the preset and the settings that override it say. `prices` decide how long it pays to
+// stay idle.
+void ApplyPreset(const Settings& settings, const Prices& prices, platform::LocalOptions& options);
+
+}  // namespace infinicache::app

@@ -1,0 +1,83 @@
+#include "wire/session_frames.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace infinicache::wire {
+namespace {
+
+constexpr std::size_t kTotalsBytes = 16;
+// A year: more than any session, and far from an overflow in nanoseconds.
+constexpr std::uint64_t kMicrosecondsMax = 365ULL * 24 * 3600 * 1'000'000;
+
+std::uint64_t ToMicroseconds(Duration duration) {
+  const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+  return std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 0)), kMicrosecondsMax);
+}
+
+Duration FromMicroseconds(std::uint64_t count) {
+  return std::chrono::microseconds(std::min(count, kMicrosecondsMax));
+}
+
+}  // namespace
+
+FrameHeader EncodePing(SessionId session) {
+  FrameHeader header;
+  header.type = FrameType::kPing;
+  header.request = session.value();
+  return header;
+}
+
+FrameHeader EncodePong(const Pong& pong) {
+  FrameHeader header;
+  header.type = FrameType::kPong;
+  header.request = pong.session.value();
+  header.chunk.object = ObjectId(pong.instance.value());
+  header.chunk.version = Version(ToMicroseconds(pong.runs_for));
+  header.offset = pong.fill.bytes_used;
+  header.length = pong.fill.chunks;
+  return header;
+}
+
+Pong DecodePong(const FrameHeader& header) {
+  return {SessionId(header.request),
+          InstanceId(header.chunk.object.value()),
+          FromMicroseconds(header.chunk.version.value()),
+          {header.offset, header.length}};
+}
+
+FrameHeader EncodeBye(SessionId session, InstanceId instance, const NodeFill& fill) {
+  FrameHeader header;
+  header.type = FrameType::kBye;
+  header.request = session.value();
+  header.chunk.object = ObjectId(instance.value());
+  header.offset = fill.bytes_used;
+  header.length = fill.chunks;
+  return header;
+}
+
+std::string EncodeByeTotals(const ByeTotals& totals) {
+  std::string bytes(kTotalsBytes, '\0');
+  const std::uint64_t elapsed = ToMicroseconds(totals.elapsed);
+  std::memcpy(bytes.data(), &totals.requests, 8);
+  std::memcpy(bytes.data() + 8, &elapsed, 8);
+  return bytes;
+}
+
+Result<ByeTotals> ParseByeTotals(std::string_view bytes) {
+  if (bytes.size() != kTotalsBytes) {
+    return Fail(ErrorCode::kProtocol,
+                fmt::format("the totals of a bye have {} bytes, not 16", bytes.size()));
+  }
+  ByeTotals totals;
+  std::uint64_t elapsed = 0;
+  std::memcpy(&totals.requests, bytes.data(), 8);
+  std::memcpy(&elapsed, bytes.data() + 8, 8);
+  totals.elapsed = FromMicroseconds(elapsed);
+  return totals;
+}
+
+}  // namespace infinicache::wire
