@@ -124,19 +124,38 @@ void AddClients(const SystemView& view, Families& out) {
              "Bytes sent to clients.");
 }
 
+std::size_t Index(cache::GoneCause cause) {
+  return static_cast<std::size_t>(cause);
+}
+
+Labels CauseLabel(std::size_t cause) {
+  return {{"cause", std::string(cache::GoneCauseName(static_cast<cache::GoneCause>(cause)))}};
+}
+
 void AddObjects(const SystemView& view, Families& out) {
   AddGauge(out, "objects", static_cast<double>(view.objects), "Objects stored now.");
   AddGauge(out, "object_bytes", static_cast<double>(view.object_bytes),
            "Size of all objects, as their users see it (without parity).");
   AddGauge(out, "objects_expiring", static_cast<double>(view.objects_expiring),
            "Objects stored now that have an expiry.");
-  AddCounter(out, "objects_expired_total", static_cast<double>(view.objects_expired),
+  const cache::GoneCounters& gone = view.cache.gone;
+  using cache::GoneCause;
+  auto& objects = AddFamily(out, MetricType::Counter, "objects_gone_total",
+                            "Objects that left other than by DEL or overwriting, by cause.");
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i)
+    AddSample(objects, static_cast<double>(Read(gone.objects[i])), CauseLabel(i));
+  auto& bytes = AddFamily(out, MetricType::Counter, "gone_bytes_total",
+                          "Bytes of objects that left other than by DEL or overwriting, by cause.");
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i)
+    AddSample(bytes, static_cast<double>(Read(gone.bytes[i])), CauseLabel(i));
+  // Sums and parts of these, by the names that dashboards know.
+  AddCounter(out, "objects_expired_total", gone.objects[Index(GoneCause::kExpired)],
              "Objects removed because their time had come.");
-  AddCounter(out, "objects_evicted_total", view.cache.objects_evicted,
+  AddCounter(out, "objects_evicted_total", gone.objects[Index(GoneCause::kEvicted)],
              "Objects removed to make room for others.");
-  AddCounter(out, "evicted_bytes_total", view.cache.bytes_evicted,
+  AddCounter(out, "evicted_bytes_total", gone.bytes[Index(GoneCause::kEvicted)],
              "Object bytes removed to make room for others.");
-  AddCounter(out, "objects_lost_total", view.cache.losses,
+  AddCounter(out, "objects_lost_total", static_cast<double>(gone.Lost()),
              "Objects dropped because fewer than d of their chunks survived.");
   AddCounter(out, "objects_written_total", view.cache.objects_written, "Objects written.");
   AddCounter(out, "writes_failed_total", view.cache.writes_failed, "Writes that failed.");

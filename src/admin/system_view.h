@@ -43,7 +43,6 @@ struct SystemView {
   std::size_t objects = 0;
   std::uint64_t object_bytes = 0;
   std::size_t objects_expiring = 0;
-  std::uint64_t objects_expired = 0;
   std::size_t repairs_queued = 0;
   std::uint64_t repair_bytes_queued = 0;
   double repair_bytes_per_second = 0;

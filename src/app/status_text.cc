@@ -150,6 +150,18 @@ std::string Repairs(const json::value& status) {
   return text + fmt::format(", {} failed", Grouped(Number(status, "/repairs/failed")));
 }
 
+// "2 objects: 2 reclaimed, 0 corrupt; others gone: 9 evicted, 4 expired, 0 flushed, 0 torn"
+std::string Losses(const json::value& status) {
+  const auto gone = [&](std::string_view cause) {
+    return fmt::format("{} {}", Grouped(Number(status, fmt::format("/gone/{}/objects", cause))),
+                       cause);
+  };
+  return fmt::format("{}: {}, {}; others gone: {}, {}, {}, {}",
+                     Counted(Number(status, "/losses"), "object"), gone("reclaimed"),
+                     gone("corrupt"), gone("evicted"), gone("expired"), gone("flushed"),
+                     gone("torn"));
+}
+
 }  // namespace
 
 std::string StatusText(const json::value& status) {
@@ -171,8 +183,7 @@ std::string StatusText(const json::value& status) {
               fmt::format("{}; {} failed, {} degraded", Grouped(Number(status, "/writes")),
                           Grouped(Number(status, "/writes_failed")),
                           Grouped(Number(status, "/writes_degraded")))) +
-         line("repairs", Repairs(status)) +
-         line("losses", Counted(Number(status, "/losses"), "object")) +
+         line("repairs", Repairs(status)) + line("losses", Losses(status)) +
          line("clients", Grouped(Number(status, "/clients"))) +
          line("memory", fmt::format("{} resident; {} of {} for requests in flight",
                                     FormatByteSize(Number(status, "/memory_rss_bytes")),
@@ -276,9 +287,13 @@ bool HasUnreadable(const json::value& doctor) {
 std::string EventText(const json::value& event) {
   const std::uint64_t at_ms = Number(event, "/at_ms");
   const auto at = static_cast<std::time_t>(at_ms / 1000);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z  {:<18}  node {:<4}  {:<16}  {}", fmt::gmtime(at),
-                     at_ms % 1000, Text(event, "/kind"), Number(event, "/node"),
-                     Text(event, "/instance"), Text(event, "/detail"));
+  const json::value* node = Find(event, "/node");
+  const std::string where =
+      node == nullptr || node->is_null()
+          ? ""
+          : fmt::format("node {:<4}  {:<16}  ", Number(event, "/node"), Text(event, "/instance"));
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z  {:<18}  {}{}", fmt::gmtime(at), at_ms % 1000,
+                     Text(event, "/kind"), where, Text(event, "/detail"));
 }
 
 std::uint64_t EventNumber(const json::value& event) {

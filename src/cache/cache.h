@@ -6,10 +6,12 @@
 
 #include <array>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cache/reclaim_queue.h"
@@ -86,7 +88,11 @@ class Cache {
   std::optional<ObjectView> Describe(std::string_view key);
 
  private:
-  void OnInstanceLost(NodeId node, pool::Epoch epoch);
+  void OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance);
+  // Logs what has left since the last call as events; every kTellEvery.
+  void TellGone();
+  void TellLoss(const GoneLog::Loss& loss);
+  InstanceId InstanceAt(pool::Place place) const;
   bool IsAlive(pool::Place place) const;
   RepairNeed Survey(const ObjectRecord& object) const;
   void WatchRepair();
@@ -106,6 +112,8 @@ class Cache {
   std::optional<TimePoint> repairing_since_;
   std::uint64_t repair_bytes_seen_ = 0;
   std::optional<Duration> longest_repair_;
+  TimePoint told_at_{};
+  std::deque<std::pair<pool::Place, InstanceId>> ended_;  // the last kEndedMax instances that ended
 };
 
 }  // namespace infinicache::cache

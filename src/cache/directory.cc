@@ -34,6 +34,12 @@ ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
   return object;
 }
 
+ObjectRef Directory::DetachExpired(Shard& shard, Tree::iterator where) {
+  ObjectRef object = Detach(shard, where);
+  gone_.Count(GoneCause::kExpired, 1, object->bytes());
+  return object;
+}
+
 ObjectRef Directory::Find(std::string_view key) {
   const std::uint64_t hash = HashKey(key).value();
   Shard& shard = ShardOf(hash);
@@ -42,8 +48,7 @@ ObjectRef Directory::Find(std::string_view key) {
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
   if (found->second->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
-    expired = Detach(shard, found);
+    expired = DetachExpired(shard, found);
     return nullptr;
   }
   return found->second;
@@ -57,8 +62,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   const std::scoped_lock lock(shard.mutex);
   auto found = Locate(shard, hash, object->key());
   if (found != shard.objects.end() && found->second->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
-    expired = Detach(shard, found);
+    expired = DetachExpired(shard, found);
     found = shard.objects.end();
   }
   const bool present = found != shard.objects.end();
@@ -88,11 +92,11 @@ ObjectRef Directory::Remove(std::string_view key) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
-  removed = Detach(shard, found);
-  if (removed->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
+  if (found->second->IsExpired(clock_.WallNow())) {
+    removed = DetachExpired(shard, found);
     return nullptr;
   }
+  removed = Detach(shard, found);
   return removed;
 }
 
@@ -139,7 +143,10 @@ std::size_t Directory::Clear() {
     std::vector<ObjectRef> dropped;
     const std::scoped_lock lock(shard.mutex);
     dropped.reserve(shard.objects.size());
-    while (!shard.objects.empty()) dropped.push_back(Detach(shard, shard.objects.begin()));
+    while (!shard.objects.empty()) {
+      dropped.push_back(Detach(shard, shard.objects.begin()));
+      gone_.Count(GoneCause::kFlushed, 1, dropped.back()->bytes());
+    }
     removed += dropped.size();
   }
   return removed;
@@ -184,12 +191,11 @@ std::uint64_t Directory::RemoveExpired(std::uint64_t cursor, std::size_t count,
     auto it = shard.objects.lower_bound(cursor);
     for (std::size_t seen = 0; it != shard.objects.end() && seen < count; ++seen) {
       const auto current = it++;
-      if (current->second->IsExpired(now)) expired.push_back(Detach(shard, current));
+      if (current->second->IsExpired(now)) expired.push_back(DetachExpired(shard, current));
     }
     if (it != shard.objects.end()) next = it->first;
   }
   *removed += expired.size();
-  expired_.fetch_add(expired.size(), std::memory_order_relaxed);
   if (next != 0) return next;
   return index + 1 < shards_.size() ? (std::uint64_t{index} + 1) << (64 - kShardBits) : 0;
 }

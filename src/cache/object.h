@@ -65,9 +65,13 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
 
   pool::Place place(std::size_t index) const;
   void set_place(std::size_t index, pool::Place place);
-  // Forgets the chunk's place if it still is `expected`: it turned out to be missing or corrupt
-  // there.
+  // Forgets the chunk's place if it still is `expected`: it turned out to be missing there.
   void ClearPlace(std::size_t index, pool::Place expected);
+  // The same for a chunk that turned out to be corrupt.
+  void ClearCorrupt(std::size_t index, pool::Place expected);
+  // Where the chunk is, or was before its place was cleared; and whether it was corrupt there.
+  pool::Place last_place(std::size_t index) const;
+  bool was_corrupt(std::size_t index) const;
 
   // Unix milliseconds, or kNever.
   WallMillis expires_at() const { return expires_at_.load(std::memory_order_relaxed); }
@@ -98,7 +102,7 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
   Version version_;
   coding::StripeLayout layout_;
   std::shared_ptr<ChunkReclaimer> reclaimer_;
-  std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | node
+  std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | marks | node
   std::atomic<WallMillis> expires_at_{kNever};
   std::atomic<WallMillis> used_at_{0};
   std::atomic<bool> owned_{false};

@@ -273,7 +273,10 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   if (header.type != wire::FrameType::kData) {
     LOG_DEBUG("chunk {} of an object is missing on node {}: {}", chunk, link.node().value(),
               ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));
-    if (header.status == ErrorCode::kCorrupt) infinicache::Add(worker_.stats().corrupt_strips);
+    if (header.status == ErrorCode::kCorrupt) {
+      infinicache::Add(worker_.stats().corrupt_strips);
+      record_->ClearCorrupt(chunk, place);
+    }
     link.Forget(header.request);
     requests_[&link].erase(found);
     Drop(chunk, true, place);
@@ -289,6 +292,7 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   std::byte* strip = pending->row->strip(chunk);
   if (coding::Crc32c({strip, header.payload_bytes}) != header.payload_crc) {
     infinicache::Add(worker_.stats().corrupt_strips);
+    record_->ClearCorrupt(chunk, place);
     Drop(chunk, true, place);
     return;
   }

@@ -63,8 +63,7 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
   }
   if (missing.empty()) co_return true;
   if (holders.size() < object->layout().code.data) {
-    if (worker_.shared().directory.RemoveIfCurrent(object)) {
-      Add(worker_.stats().losses);
+    if (worker_.Lose(object)) {
       LOG_WARN_EVERY(std::chrono::seconds(1), "object lost: {} of {} chunks survive, {} are needed",
                      holders.size(), object->width(), object->layout().code.data);
     }

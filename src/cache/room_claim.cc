@@ -89,8 +89,7 @@ bool RoomClaim::Evict(std::vector<std::uint64_t> lacking) {
     evicted = true;
     // A reader that has found it at the last moment keeps its bytes for a while: another goes too.
     if (!idle || victim.use_count() == 1) Credit(victim, lacking);
-    Add(cache.stats.objects_evicted);
-    Add(cache.stats.bytes_evicted, victim->bytes());
+    cache.gone.Count(GoneCause::kEvicted, 1, victim->bytes());
   }
   return evicted;
 }

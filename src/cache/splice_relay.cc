@@ -285,7 +285,10 @@ void SpliceRelay::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   }
   failed_ = true;
   Finish(lane, header.request);
-  if (header.status == ErrorCode::kCorrupt) Add(worker_.stats().corrupt_strips);
+  if (header.status == ErrorCode::kCorrupt) {
+    Add(worker_.stats().corrupt_strips);
+    record_->ClearCorrupt(chunk, {link.node(), link.epoch()});
+  }
   record_->ClearPlace(chunk, {link.node(), link.epoch()});
   worker_.shared().repairs->Add(record_);
 }

@@ -47,6 +47,22 @@ Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition co
   return result;
 }
 
+bool Worker::Lose(const ObjectRef& object) {
+  if (!shared_.directory.RemoveIfCurrent(object)) return false;
+  std::size_t readable = 0;  // if nothing had been corrupt
+  std::vector<pool::Place> gone;
+  for (std::size_t i = 0; i < object->width(); ++i) {
+    const pool::Place last = object->last_place(i);
+    const bool lives = !last.IsNowhere() && links_.at(last.node).shared().Holds(last.epoch);
+    if (lives && (object->was_corrupt(i) || !object->place(i).IsNowhere())) ++readable;
+    if (!last.IsNowhere() && (!lives || object->place(i).IsNowhere())) gone.push_back(last);
+  }
+  const bool corrupt = readable >= object->layout().code.data;
+  shared_.gone.AddLoss(corrupt ? GoneCause::kCorrupt : GoneCause::kReclaimed, object->key(),
+                       object->bytes(), std::move(gone));
+  return true;
+}
+
 bool Worker::IsUsable(pool::Link& link) {
   return link.connected() && !link.suspect() && link.shared().Holds(link.epoch());
 }

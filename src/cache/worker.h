@@ -45,13 +45,15 @@ struct CacheShared {
       : clock(clock_source),
         options(cache_options),
         evictor(cache_options.eviction),
-        directory(clock_source, evictor) {}
+        gone(stats.gone),
+        directory(clock_source, evictor, gone) {}
 
   const Clock& clock;
   const CacheOptions options;
   Evictor evictor;
-  Directory directory;
   CacheStats stats;
+  GoneLog gone;
+  Directory directory;
   std::atomic<std::uint64_t> last_version{0};
   std::shared_ptr<ChunkReclaimer> reclaimer;
   std::unique_ptr<RepairQueue> repairs;
@@ -100,6 +102,10 @@ class Worker {
   // queued for repair: what is not in the directory yet is not found when an instance ends.
   Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
                                  bool keep_expiry);
+
+  // Removes an object of which fewer than d chunks survive, and counts it by its cause. False if it
+  // is not its key's value any more.
+  bool Lose(const ObjectRef& object);
 
   // Whether chunks can be put on the link's node now.
   static bool IsUsable(pool::Link& link);

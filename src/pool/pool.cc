@@ -152,7 +152,7 @@ void Pool::OnInstanceEnded(const platform::Instance& instance, const platform::I
               end.reclaimed ? EventKind::kInstanceReclaimed : EventKind::kInstanceEnded,
               instance.node, instance.id, end.reason);
   Announce(instance.node, Epoch(), InstanceId(), {});
-  if (on_instance_lost_) on_instance_lost_(instance.node, lost);
+  if (on_instance_lost_) on_instance_lost_(instance.node, lost, instance.id);
   // What the platform took away had not failed.
   if (end.reclaimed || net::EventLoop::Now() - node.ready_at > kStableAfter) node.backoff.Reset();
   InvokeLater(instance.node);

@@ -72,7 +72,7 @@ class Pool final : public platform::Observer {
   LoopLinks& AddLoop(net::EventLoop& loop);
 
   // Called, on the control loop, when an instance and all its chunks are gone.
-  void set_on_instance_lost(std::function<void(NodeId, Epoch)> callback) {
+  void set_on_instance_lost(std::function<void(NodeId, Epoch, InstanceId)> callback) {
     on_instance_lost_ = std::move(callback);
   }
 
@@ -90,6 +90,8 @@ class Pool final : public platform::Observer {
   std::vector<NodeView> View() const;
   const PoolStats& stats() const { return stats_; }
   const EventLog& events() const { return events_; }
+  // For what befalls objects.
+  EventLog& mutable_events() { return events_; }
   // Has the platform take a node's instance away. Errors: kNotFound (no such node, or it has no
   // instance).
   Status Reclaim(NodeId node);
@@ -122,7 +124,7 @@ class Pool final : public platform::Observer {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<NodeShared> shared_;
   std::vector<std::unique_ptr<LoopLinks>> loops_;
-  std::function<void(NodeId, Epoch)> on_instance_lost_;
+  std::function<void(NodeId, Epoch, InstanceId)> on_instance_lost_;
   PoolStats stats_;
   EventLog events_;
   const SystemClock clock_;
