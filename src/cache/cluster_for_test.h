@@ -30,6 +30,7 @@
 #include "net/testing.h"
 #include "node/node_server.h"
 #include "pool/pool.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 
@@ -222,6 +223,30 @@ class ClusterForTest {
               byte) == wire::FrameType::kPong);
   }
 
+  // The chunks that the node lists (one page of them).
+  std::vector<wire::InventoryEntry> InventoryOf(NodeId node) {
+    Answer answer;
+    pool::Link& link = worker().links().at(node);
+    wire::FrameHeader header;
+    header.type = wire::FrameType::kInventory;
+    header.flags = wire::kFlagFirst;
+    header.request = link.Register(&answer);
+    link.Send(header);
+    RunUntil([&] { return answer.type != wire::FrameType::kHello; });
+    auto entries = wire::ParseInventoryPage(*answer.payload);
+    CHECK(entries, "{}", entries.error().message);
+    return std::move(*entries);
+  }
+  // What the nodes have noted as the expiry of the key's chunks, one for each chunk.
+  std::vector<WallMillis> ExpiriesOnNodes(std::string_view key) {
+    std::vector<WallMillis> expiries;
+    for (std::uint32_t i = 0; i < pool_.size(); ++i) {
+      for (const wire::InventoryEntry& entry : InventoryOf(NodeId(i)))
+        if (entry.meta.key == key) expiries.push_back(entry.meta.expires_at_ms);
+    }
+    return expiries;
+  }
+
   std::uint64_t ChunksOnNodes() {
     std::uint64_t chunks = 0;
     for (const pool::NodeShared& node : pool_.shared()) chunks += node.chunks;
@@ -256,12 +281,16 @@ class ClusterForTest {
  private:
   class Answer final : public pool::FrameSink {
    public:
-    Target OnData(pool::Link&, const wire::FrameHeader&) override { return {}; }
+    Target OnData(pool::Link&, const wire::FrameHeader& header) override {
+      payload->resize(header.payload_bytes);
+      return {Target::Kind::kMemory, reinterpret_cast<std::byte*>(payload->data()), payload};
+    }
     void OnFrame(pool::Link& link, const wire::FrameHeader& header) override {
       type = header.type;
       link.Forget(header.request);
     }
     void OnLinkLost(pool::Link&, std::uint64_t) override { CHECK(false, "the link was lost"); }
+    std::shared_ptr<std::string> payload = std::make_shared<std::string>();
     wire::FrameType type = wire::FrameType::kHello;
   };
 

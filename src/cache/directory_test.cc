@@ -311,6 +311,7 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
 TEST(DirectoryThreads, EveryKeyThatStaysIsFoundAndScannedWhileOthersComeAndGo) {
   struct CountingReclaimer final : ChunkReclaimer {
     void Reclaim(pool::Place, const ChunkId&) override { ++count; }
+    void SetExpiry(pool::Place, const ChunkId&, WallMillis) override {}
     void Flush() override {}
     std::size_t pending() const override { return 0; }
     std::atomic<int> count{0};

@@ -141,6 +141,7 @@ TEST(EvictorThreads, VictimsAreTakenOnceWhileOthersWriteDeleteAndRead) {
   Directory directory(clock, evictor, gone);
   struct Discard final : ChunkReclaimer {
     void Reclaim(pool::Place, const ChunkId&) override {}
+    void SetExpiry(pool::Place, const ChunkId&, WallMillis) override {}
     void Flush() override {}
     std::size_t pending() const override { return 0; }
   };

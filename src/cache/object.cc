@@ -41,6 +41,15 @@ ObjectRecord::~ObjectRecord() {
   }
 }
 
+void ObjectRecord::TellExpiry(WallMillis expires_at, std::size_t chunks) const {
+  for (std::size_t i = 0; i < width() && chunks > 0; ++i) {
+    const pool::Place where = place(i);
+    if (where.IsNowhere()) continue;
+    reclaimer_->SetExpiry(where, chunk(i), expires_at);
+    --chunks;
+  }
+}
+
 std::uint64_t ObjectRecord::StoredBytes(std::size_t index) const {
   const std::uint64_t bytes = layout_.ChunkBytes(index);
   const std::uint64_t full_strips = bytes / layout_.strip_bytes;

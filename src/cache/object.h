@@ -26,11 +26,13 @@
 
 namespace infinicache::cache {
 
-// Frees chunks on nodes, some time later. From any thread.
+// Frees chunks on nodes, and tells nodes of expiries, some time later. From any thread.
 class ChunkReclaimer {
  public:
   virtual ~ChunkReclaimer() = default;
   virtual void Reclaim(pool::Place place, const ChunkId& chunk) = 0;
+  // `expires_at`: Unix milliseconds, 0 for never, or a mark of wire/inventory.h.
+  virtual void SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) = 0;
   // Frees what waits now.
   virtual void Flush() = 0;
   // Chunks that are not known to be freed yet.
@@ -80,6 +82,9 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
     const WallMillis when = expires_at();
     return when != kNever && when <= now;
   }
+
+  // Has the nodes note `expires_at` with the first `chunks` chunks that have a place.
+  void TellExpiry(WallMillis expires_at, std::size_t chunks) const;
 
   // Somebody read it: counts for eviction (how often) and for repair (when last).
   void Use(WallMillis now) {

@@ -40,11 +40,21 @@ bool Worker::IsWhole(const ObjectRecord& object) {
 }
 
 Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition condition,
-                                       bool keep_expiry) {
+                                       bool keep_expiry, std::optional<WallMillis> expires_at) {
   const ObjectRef written = object;
+  const WallMillis told = written->expires_at();
+  if (expires_at) written->set_expires_at(*expires_at);
   auto result = shared_.directory.Commit(std::move(object), condition, keep_expiry);
+  if (result.committed && written->expires_at() != told)
+    written->TellExpiry(written->expires_at(), written->width());
   if (result.committed && !IsWhole(*written)) shared_.repairs->Add(written);
   return result;
+}
+
+bool Worker::SetExpiry(const ObjectRef& object, WallMillis when) {
+  if (!shared_.directory.SetExpiry(object, when)) return false;
+  object->TellExpiry(when, object->width());
+  return true;
 }
 
 bool Worker::Lose(const ObjectRef& object) {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -98,10 +99,13 @@ class Worker {
   // Whether every chunk of the object is where a living instance holds it.
   bool IsWhole(const ObjectRecord& object);
 
-  // Directory::Commit, and what was stored with fewer chunks than d+p, or lost some since, is
-  // queued for repair: what is not in the directory yet is not found when an instance ends.
-  Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
-                                 bool keep_expiry);
+  // Directory::Commit, with another expiry than the nodes were told before if one is given; they
+  // are told soon. What was stored with fewer chunks than d+p, or lost some since, is queued for
+  // repair: what is not in the directory yet is not found when an instance ends.
+  Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition, bool keep_expiry,
+                                 std::optional<WallMillis> expires_at = std::nullopt);
+  // Directory::SetExpiry, and the nodes are told soon.
+  bool SetExpiry(const ObjectRef& object, WallMillis when);
 
   // Removes an object of which fewer than d chunks survive, and counts it by its cause. False if it
   // is not its key's value any more.

@@ -36,6 +36,10 @@ Chunk::~Chunk() {
   memory_->reserved_bytes -= reserved_bytes_;
 }
 
+std::uint64_t Chunk::StoredBytes() const {
+  return Overhead(meta_) + CostOfStrips(meta_);
+}
+
 std::size_t Chunk::StripAt(std::uint64_t offset) const {
   if (meta_.strip_bytes == 0 || offset % meta_.strip_bytes != 0) return strips_.size();
   return std::min<std::size_t>(offset / meta_.strip_bytes, strips_.size());
@@ -120,6 +124,20 @@ std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
 
 bool ChunkStore::Remove(const ChunkId& id) {
   return chunks_.erase(id) > 0;
+}
+
+bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {
+  const auto found = chunks_.find(id);
+  if (found == chunks_.end()) return false;
+  found->second->meta_.expires_at_ms = expires_at_ms;
+  return true;
+}
+
+std::vector<ChunkId> ChunkStore::Identities() const {
+  std::vector<ChunkId> identities;
+  identities.reserve(chunks_.size());
+  for (const auto& [id, chunk] : chunks_) identities.push_back(id);
+  return identities;
 }
 
 bool ChunkStore::FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset) {

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "net/handshake.h"
+#include "wire/inventory.h"
 
 namespace infinicache::node {
 namespace {
@@ -73,6 +74,12 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kStats:
         ReplyOk(FrameType::kStatsReply, header, wire::EncodeNodeStatus(context_.Status()));
+        break;
+      case FrameType::kSetExpiry:
+        status = co_await HandleSetExpiry(header);
+        break;
+      case FrameType::kInventory:
+        status = HandleInventory(header);
         break;
       case FrameType::kCorruptForTest:
         if (context_.test_hooks && context_.store.FlipBitForTest(header.chunk, header.offset)) {
@@ -208,6 +215,36 @@ net::Task<Status> Connection::HandleDelete(const FrameHeader& header) {
   }
   ReplyOk(FrameType::kDeleted, header);
   co_return Status{};
+}
+
+net::Task<Status> Connection::HandleSetExpiry(const FrameHeader& header) {
+  const auto bytes = co_await ReadMeta(header);
+  if (!bytes) co_return tl::make_unexpected(bytes.error());
+  const auto list = wire::ParseExpiryList(*bytes);
+  if (!list) co_return tl::make_unexpected(list.error());
+  for (const wire::ChunkExpiry& entry : *list)
+    context_.store.SetExpiry(entry.chunk, entry.expires_at_ms);
+  ReplyOk(FrameType::kExpirySet, header);
+  co_return Status{};
+}
+
+Status Connection::HandleInventory(const FrameHeader& header) {
+  const auto unsent = std::count_if(replies_.begin(), replies_.end(), [](const Reply& reply) {
+    return reply.meta.size() > wire::kFrameHeaderBytes;
+  });
+  if (static_cast<std::size_t>(unsent) >= kInventoryRepliesMax)
+    return Fail(ErrorCode::kProtocol, "the peer does not read its inventory");
+  const bool from_start = (header.flags & wire::kFlagFirst) != 0;
+  Inventory::Page page = inventory_.Next(
+      context_.store, from_start ? std::nullopt : std::optional<ChunkId>(header.chunk));
+  FrameHeader reply;
+  reply.type = FrameType::kInventoryReply;
+  reply.request = header.request;
+  reply.chunk = page.last;
+  reply.offset = page.newest.value();
+  if (page.end) reply.flags = wire::kFlagLast;
+  Enqueue(reply, std::move(page.entries));
+  return {};
 }
 
 // Short answers tell the node's fill, so that the proxy places by fresh figures.

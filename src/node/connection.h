@@ -23,6 +23,7 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "node/chunk_store.h"
+#include "node/inventory.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
 
@@ -46,6 +47,7 @@ class Connection {
   static constexpr std::size_t kStreamsMax = 4096;
   static constexpr std::size_t kRepliesMax = 65536;
   static constexpr std::size_t kIncompleteChunksMax = 4096;
+  static constexpr std::size_t kInventoryRepliesMax = 4;  // unsent
 
   Connection(NodeContext& context, net::Socket socket);
 
@@ -73,6 +75,8 @@ class Connection {
   net::Task<Status> HandleDelete(const wire::FrameHeader& header);
   Status HandleGet(const wire::FrameHeader& header);
   void HandleCancel(const wire::FrameHeader& header);
+  net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
+  Status HandleInventory(const wire::FrameHeader& header);
   net::Task<Result<Incoming>> BeginChunk(const wire::FrameHeader& header);
   net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
 
@@ -90,6 +94,7 @@ class Connection {
   std::unordered_map<ChunkId, Incoming, ChunkIdHash> incoming_;
   std::deque<Reply> replies_;
   std::deque<Stream> streams_;
+  Inventory inventory_;
   net::Notification writable_;  // something to send, or the link ends
   net::Notification writer_ended_;
   bool closing_ = false;

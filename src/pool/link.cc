@@ -124,7 +124,7 @@ net::Task<Status> Link::ReadFrames() {
     // What was under way when the connection was ended may be of an instance that is gone.
     if (broken_) co_return Fail(ErrorCode::kCancelled, "link closed");
     suspect_ = false;
-    if (header->type == FrameType::kData) {
+    if (header->type == FrameType::kData || header->type == FrameType::kInventoryReply) {
       if (auto status = co_await ReadData(*header); !status) co_return status;
       continue;
     }

@@ -4,8 +4,8 @@
 // one, again with back-off when the connection ends while the instance lives, and the next instance
 // when the pool tells of it.
 //
-// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: kData payloads
-// are received straight into memory that the sink names, or stay in the socket when the sink
+// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of kData
+// and kInventoryReply are received straight into memory that the sink names, or stay in the socket when the sink
 // borrows them (to splice them on). A sink that goes away calls Forget first; its late answers are
 // skipped.
 //
@@ -51,9 +51,9 @@ class FrameSink {
     std::shared_ptr<const void> keep_alive;  // of `memory`
   };
 
-  // The header of a kData frame with a payload arrived.
+  // The header of a kData or kInventoryReply frame arrived.
   virtual Target OnData(Link& link, const wire::FrameHeader& header) = 0;
-  // A frame is complete: a kData whose payload is in memory, or any other answer.
+  // A frame is complete: one whose payload is in memory, or any other answer.
   virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
   // The connection ended; no answers of this request follow, and the link has forgotten it.
   virtual void OnLinkLost(Link& link, std::uint64_t request) = 0;

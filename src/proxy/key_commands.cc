@@ -92,7 +92,7 @@ void ExpireWith(Call& call, ExpiryUnit unit, std::string_view command) {
   if (object == nullptr || !condition->Allows(object->expires_at(), *when))
     return call.reply.Integer(0);
   const bool done =
-      *when <= now ? directory.RemoveIfCurrent(object) : directory.SetExpiry(object, *when);
+      *when <= now ? directory.RemoveIfCurrent(object) : call.worker.SetExpiry(object, *when);
   call.reply.Integer(done ? 1 : 0);
 }
 
@@ -153,7 +153,7 @@ void Persist(Call& call) {
   Directory& directory = DirectoryOf(call);
   const ObjectRef object = directory.Find(call[1]);
   const bool expires = object != nullptr && object->expires_at() != ObjectRecord::kNever;
-  call.reply.Integer(expires && directory.SetExpiry(object, ObjectRecord::kNever) ? 1 : 0);
+  call.reply.Integer(expires && call.worker.SetExpiry(object, ObjectRecord::kNever) ? 1 : 0);
 }
 
 void Type(Call& call) {

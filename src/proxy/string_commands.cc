@@ -29,10 +29,11 @@ struct SetOptions {
 };
 
 // The object of the value at `index`: streamed already, or written now.
-net::Task<Result<ObjectRef>> TakeValue(Call& call, std::string_view key, std::size_t index) {
+net::Task<Result<ObjectRef>> TakeValue(Call& call, std::string_view key, std::size_t index,
+                                       WallMillis expires_at = ObjectRecord::kNever) {
   if (auto* upload = call.session.Upload(index); upload != nullptr)
     co_return std::exchange(*upload, Fail(ErrorCode::kInternal, "the value was taken already"));
-  co_return co_await cache::WriteObject(call.worker, key, call[index]);
+  co_return co_await cache::WriteObject(call.worker, key, call[index], expires_at);
 }
 
 // Replies with bytes [offset, offset + length) of `object`, or null if it cannot be read any more.
@@ -129,10 +130,10 @@ net::Task<Result<Stored>> Store(Call& call, std::size_t index, SetOptions option
     if ((present != nullptr) != (options.condition == Condition::kIfPresent))
       co_return Stored{false, std::move(present)};
   }
-  auto object = co_await TakeValue(call, key, index);
+  auto object = co_await TakeValue(call, key, index, options.expires_at);
   if (!object) co_return Fail(object.error().code, RespErrorFor(object.error()));
-  (*object)->set_expires_at(options.expires_at);
-  auto result = call.worker.Commit(std::move(*object), options.condition, options.keep_expiry);
+  auto result = call.worker.Commit(std::move(*object), options.condition, options.keep_expiry,
+                                   options.expires_at);
   co_return Stored{result.committed, std::move(result.previous)};
 }
 
