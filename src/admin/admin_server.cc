@@ -221,6 +221,8 @@ Task<SystemView> AdminServer::View() {
       .repairs_queued = cache_.repairs_queued(),
       .repair_bytes_queued = cache_.repair_bytes_queued(),
       .repair_bytes_per_second = cache_.repair_bytes_per_second(),
+      .loading = cache_.shared().rebuild.loading(),
+      .rebuilt_share = cache_.shared().rebuild.share(),
       .clients = front_.clients(),
       .loops = std::move(loops),
       .cache = cache_.stats(),

@@ -92,7 +92,7 @@ json::value EventRow(const pool::Event& event) {
   row["kind"] = pool::EventKindName(event.kind);
   row["node"] = nullptr;
   row["instance"] = nullptr;
-  if (!event.gone) row["node"] = event.node.value();
+  if (pool::IsOfInstance(event.kind)) row["node"] = event.node.value();
   if (event.instance != InstanceId())
     row["instance"] = fmt::format("{:016x}", event.instance.value());
   row["detail"] = event.detail;
@@ -212,6 +212,14 @@ std::string StatusJson(const SystemView& view) {
         {"done", Read(cache.chunks_repaired)},
         {"failed", Read(cache.repairs_failed)},
         {"bytes", Read(cache.repair_bytes)}}},
+      {"rebuild",
+       {{"loading", view.loading},
+        {"share", view.rebuilt_share},
+        {"objects", Read(cache.objects_rebuilt)},
+        {"bytes", Read(cache.bytes_rebuilt)},
+        {"chunks_listed", Read(cache.chunks_listed)},
+        {"orphans_freed", Read(cache.orphans_freed)}}},
+      {"marks_unconfirmed", Read(cache.marks_unconfirmed)},
       {"memory_rss_bytes", view.memory_rss_bytes},
       {"memory", Memory(view)},
   };

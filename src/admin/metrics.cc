@@ -198,6 +198,21 @@ void AddRepairs(const SystemView& view, Families& out) {
              "Repair attempts that failed; each is tried again.");
 }
 
+void AddRebuild(const SystemView& view, Families& out) {
+  AddGauge(out, "rebuild_loading", view.loading ? 1 : 0,
+           "Is 1 while the directory is being rebuilt from what nodes hold.");
+  AddGauge(out, "rebuild_ratio", view.rebuilt_share, "Share of the keys that are rebuilt.");
+  AddCounter(out, "objects_rebuilt_total", view.cache.objects_rebuilt,
+             "Objects found on nodes when the directory was rebuilt.");
+  AddCounter(out, "rebuilt_bytes_total", view.cache.bytes_rebuilt, "Their object bytes.");
+  AddCounter(out, "chunks_listed_total", view.cache.chunks_listed,
+             "Chunks that nodes listed for it.");
+  AddCounter(out, "orphans_freed_total", view.cache.orphans_freed,
+             "Chunks among them that belonged to no object.");
+  AddCounter(out, "marks_unconfirmed_total", view.cache.marks_unconfirmed,
+             "Chunks of deleted objects of which a node did not confirm in time that they are.");
+}
+
 std::size_t CountNodes(const SystemView& view, pool::NodeState state) {
   std::size_t count = 0;
   for (const pool::NodeView& node : view.nodes) count += node.state == state ? 1 : 0;
@@ -250,6 +265,7 @@ std::string RenderMetrics(const SystemView& view) {
   AddObjects(view, families);
   AddReads(view, families);
   AddRepairs(view, families);
+  AddRebuild(view, families);
   AddNodes(view, families);
   return prometheus::TextSerializer().Serialize(families);
 }

@@ -162,6 +162,13 @@ std::string Losses(const json::value& status) {
                      gone("torn"));
 }
 
+// "the directory is being rebuilt: 12.5% of the keys, 1,024 objects so far"
+std::string Loading(const json::value& status) {
+  return fmt::format("the directory is being rebuilt: {:.1f}% of the keys, {} so far",
+                     Real(status, "/rebuild/share") * 100,
+                     Counted(Number(status, "/rebuild/objects"), "object"));
+}
+
 }  // namespace
 
 std::string StatusText(const json::value& status) {
@@ -184,6 +191,7 @@ std::string StatusText(const json::value& status) {
                           Grouped(Number(status, "/writes_failed")),
                           Grouped(Number(status, "/writes_degraded")))) +
          line("repairs", Repairs(status)) + line("losses", Losses(status)) +
+         (Truth(status, "/rebuild/loading") ? line("loading", Loading(status)) : "") +
          line("clients", Grouped(Number(status, "/clients"))) +
          line("memory", fmt::format("{} resident; {} of {} for requests in flight",
                                     FormatByteSize(Number(status, "/memory_rss_bytes")),

@@ -7,6 +7,8 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/log.h"
+#include "cache/rebuilder.h"
 
 namespace infinicache::cache {
 namespace {
@@ -64,6 +66,38 @@ void Cache::Stop() {
   for (const auto& worker : workers_) worker->loop().Post([&w = *worker] { w.Stop(); });
   for (const auto& repairer : repairers_) repairer->loop().Post([&r = *repairer] { r.Stop(); });
   workers_[0]->loop().Post([queue = reclaim_queue_] { queue->Stop(); });
+}
+
+net::Task<> Cache::Adopt(std::vector<pool::Place> instances) {
+  constexpr Duration kPoll = std::chrono::milliseconds(2);
+  shared_.rebuild.Start();
+  pool_.mutable_events().Add(shared_.clock.WallNow(), pool::EventKind::kRebuildStarted,
+                             fmt::format("from {} of {} nodes", instances.size(), pool_.size()));
+  control_.Spawn(Rebuild(std::move(instances)));
+  while (!shared_.rebuild.versions_known() && !stopping_) co_await control_.Sleep(kPoll);
+}
+
+net::Task<> Cache::Rebuild(std::vector<pool::Place> instances) {
+  constexpr Duration kPoll = std::chrono::milliseconds(5);
+  const TimePoint begin = net::EventLoop::Now();
+  const std::size_t lost = pool_.size() - instances.size();
+  const auto run = [](Worker& worker, std::vector<pool::Place> places,
+                      std::size_t nodes_lost) -> net::Task<> {
+    Rebuilder rebuilder(worker, std::move(places), nodes_lost);
+    co_await rebuilder.Run();
+  };
+  workers_[0]->loop().Spawn(run(*workers_[0], std::move(instances), lost));
+  while (shared_.rebuild.loading() && !stopping_) co_await control_.Sleep(kPoll);
+  if (stopping_) co_return;
+  const auto millis =
+      std::chrono::duration_cast<std::chrono::milliseconds>(net::EventLoop::Now() - begin);
+  const CacheStats& stats = shared_.stats;
+  const std::string summary =
+      fmt::format("{} objects, {} from {} chunks in {} ms; {} chunks freed",
+                  Read(stats.objects_rebuilt), FormatByteSize(Read(stats.bytes_rebuilt)),
+                  Read(stats.chunks_listed), millis.count(), Read(stats.orphans_freed));
+  LOG_INFO("directory rebuilt: {}", summary);
+  pool_.mutable_events().Add(shared_.clock.WallNow(), pool::EventKind::kRebuilt, summary);
 }
 
 std::optional<ObjectView> Cache::Describe(std::string_view key) {

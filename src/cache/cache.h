@@ -81,6 +81,12 @@ class Cache {
   // happened. To a tenth of a second. On the control loop.
   std::optional<Duration> longest_repair() const { return longest_repair_; }
 
+  // Rebuilds the directory from what these instances hold, which are known to the pool by now;
+  // their links may still be dialling. Call before clients are served. Returns when versions of
+  // writes are above all that the nodes have: then clients may be served, while the rest goes on in
+  // the background (shared().rebuild). On the control loop.
+  net::Task<> Adopt(std::vector<pool::Place> instances);
+
   // Looks at every object: on the control loop, in portions; about 1 µs for each.
   net::Task<Risk> SurveyRisk();
 
@@ -88,6 +94,7 @@ class Cache {
   std::optional<ObjectView> Describe(std::string_view key);
 
  private:
+  net::Task<> Rebuild(std::vector<pool::Place> instances);
   void OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance);
   // Logs what has left since the last call as events; every kTellEvery.
   void TellGone();

@@ -7,6 +7,9 @@
 // The nodes are servers on loopback sockets. Control and data share one event loop, which runs
 // while one of the functions waits and at no other time. Nodes named in Options::apart live on a
 // loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
+//
+// Crash() ends the proxy but not the nodes, in the middle of whatever it did; Restart() makes
+// another one that rebuilds its directory from them.
 #pragma once
 
 #include <chrono>
@@ -55,6 +58,10 @@ class PlatformForTest final : public platform::Platform {
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId node) override {
+    if (servers_.contains(node)) {  // a proxy that was restarted finds it
+      control_.Post([this, node] { observer_->OnInstanceReady(instances_[node]); });
+      return;
+    }
     if (!reviving) return;
     node::NodeOptions options;
     options.memory_bytes = traits_.node_memory_bytes;
@@ -125,6 +132,10 @@ class ClusterForTest {
   }
   ~ClusterForTest() {
     stalled_ = false;
+    if (second_) {
+      second_->cache.Stop();
+      second_->pool.Stop(Duration(0));
+    }
     cache_.Stop();
     pool_.Stop(Duration(0));
     net::RunReady(loop_);
@@ -132,12 +143,12 @@ class ClusterForTest {
   }
 
   net::EventLoop& loop() { return loop_; }
-  pool::Pool& pool() { return pool_; }
-  Cache& cache() { return cache_; }
-  Worker& worker() { return cache_.worker(0); }
-  Directory& directory() { return cache_.directory(); }
+  pool::Pool& pool() { return second_ ? second_->pool : pool_; }
+  Cache& cache() { return second_ ? second_->cache : cache_; }
+  Worker& worker() { return cache().worker(0); }
+  Directory& directory() { return cache().directory(); }
   ManualClock& clock() { return clock_; }
-  const CacheStats& stats() const { return cache_.stats(); }
+  const CacheStats& stats() const { return second_ ? second_->cache.stats() : cache_.stats(); }
   PlatformForTest& platform() { return platform_; }
 
   void RunUntil(const std::function<bool()>& done,
@@ -160,6 +171,31 @@ class ClusterForTest {
     net::Started<T> started(loop_, std::move(task));
     RunUntil([&] { return started.done(); }, place);
     return started.Get();
+  }
+
+  // What the proxy has not sent yet is lost with it. Once.
+  void Crash() {
+    cache_.Stop();
+    cache_.worker(0).links().Stop();
+    RunUntil([this] { return cache_.worker(0).links().connected() == 0; });
+  }
+  // Another proxy finds those nodes that live, and begins to rebuild its directory.
+  void BeginRestart() {
+    second_ = std::make_unique<Proxy>(*this);
+    second_->cache.Start();
+    second_->pool.Start();
+    net::RunReady(loop_);
+    std::vector<pool::Place> places;
+    for (std::uint32_t i = 0; i < pool().size(); ++i) {
+      const pool::Epoch epoch(pool().shared(NodeId(i)).epoch);
+      if (epoch != pool::Epoch()) places.push_back({NodeId(i), epoch});
+    }
+    loop_.Spawn(cache().Adopt(std::move(places)));
+    net::RunReady(loop_);
+  }
+  void Restart() {
+    BeginRestart();
+    RunUntil([this] { return !cache().shared().rebuild.loading(); });
   }
 
   // The nodes set apart stop, as by SIGSTOP, or go on.
@@ -223,10 +259,11 @@ class ClusterForTest {
               byte) == wire::FrameType::kPong);
   }
 
-  // The chunks that the node lists (one page of them).
+  // The chunks that the node lists (one page of them); none if there is no link to it.
   std::vector<wire::InventoryEntry> InventoryOf(NodeId node) {
     Answer answer;
     pool::Link& link = worker().links().at(node);
+    if (!link.connected()) return {};
     wire::FrameHeader header;
     header.type = wire::FrameType::kInventory;
     header.flags = wire::kFlagFirst;
@@ -240,7 +277,7 @@ class ClusterForTest {
   // What the nodes have noted as the expiry of the key's chunks, one for each chunk.
   std::vector<WallMillis> ExpiriesOnNodes(std::string_view key) {
     std::vector<WallMillis> expiries;
-    for (std::uint32_t i = 0; i < pool_.size(); ++i) {
+    for (std::uint32_t i = 0; i < pool().size(); ++i) {
       for (const wire::InventoryEntry& entry : InventoryOf(NodeId(i)))
         if (entry.meta.key == key) expiries.push_back(entry.meta.expires_at_ms);
     }
@@ -249,17 +286,17 @@ class ClusterForTest {
 
   std::uint64_t ChunksOnNodes() {
     std::uint64_t chunks = 0;
-    for (const pool::NodeShared& node : pool_.shared()) chunks += node.chunks;
+    for (const pool::NodeShared& node : pool().shared()) chunks += node.chunks;
     return chunks;
   }
   std::uint64_t BytesOnNodes() {
     std::uint64_t bytes = 0;
-    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_used;
+    for (const pool::NodeShared& node : pool().shared()) bytes += node.bytes_used;
     return bytes;
   }
   std::uint64_t BytesReserved() {
     std::uint64_t bytes = 0;
-    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_reserved;
+    for (const pool::NodeShared& node : pool().shared()) bytes += node.bytes_reserved;
     return bytes;
   }
   std::size_t OpenRequests() {
@@ -273,7 +310,7 @@ class ClusterForTest {
         [this] {
           return ChunksOnNodes() == 0 && BytesOnNodes() == 0 && BytesReserved() == 0 &&
                  OpenRequests() == 0 && worker().budget().used() == 0 &&
-                 cache_.shared().reclaimer->pending() == 0;
+                 cache().shared().reclaimer->pending() == 0;
         },
         place);
   }
@@ -324,6 +361,14 @@ class ClusterForTest {
   pool::Pool pool_;
   std::vector<net::EventLoop*> loops_{&loop_};
   Cache cache_;
+  struct Proxy {
+    explicit Proxy(ClusterForTest& of)
+        : pool(of.loop_, of.platform_, PoolOptions(of.pool_.size())),
+          cache(of.loop_, pool, of.clock_, of.cache_.options(), of.loops_) {}
+    pool::Pool pool;
+    Cache cache;
+  };
+  std::unique_ptr<Proxy> second_;
 };
 
 }  // namespace infinicache::cache

@@ -23,8 +23,9 @@ Directory::Tree::iterator Directory::Locate(Shard& shard, std::uint64_t hash,
   return shard.objects.end();
 }
 
-ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
+ObjectRef Directory::Detach(Shard& shard, Tree::iterator where, long others) {
   ObjectRef object = std::move(where->second);
+  if (object.use_count() > 1 + others) object->TellDeleted();
   shard.objects.erase(where);
   object->set_owned(false);
   evictor_.Remove(*object);
@@ -77,7 +78,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   object->set_owned(true);
   object->set_used_at(clock_.WallNow());
   evictor_.Add(*object, present ? found->second.get() : nullptr);
-  if (present) Detach(shard, found);
+  if (present) Detach(shard, found, 1);
   size_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, 1);
@@ -105,7 +106,7 @@ bool Directory::RemoveIfCurrent(const ObjectRef& object) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, object->id().value(), object->key());
   if (found == shard.objects.end() || found->second != object) return false;
-  Detach(shard, found);  // the caller holds a reference, so nothing is freed under the lock
+  Detach(shard, found, 1);  // the caller holds a reference, so nothing is freed under the lock
   return true;
 }
 
@@ -137,19 +138,16 @@ void Directory::CountExpiry(ObjectRecord& object, int by) {
   expiring_.fetch_add(static_cast<std::size_t>(by), std::memory_order_relaxed);
 }
 
-std::size_t Directory::Clear() {
-  std::size_t removed = 0;
+std::vector<ObjectRef> Directory::Clear() {
+  std::vector<ObjectRef> dropped;
   for (Shard& shard : shards_) {
-    std::vector<ObjectRef> dropped;
     const std::scoped_lock lock(shard.mutex);
-    dropped.reserve(shard.objects.size());
     while (!shard.objects.empty()) {
       dropped.push_back(Detach(shard, shard.objects.begin()));
       gone_.Count(GoneCause::kFlushed, 1, dropped.back()->bytes());
     }
-    removed += dropped.size();
   }
-  return removed;
+  return dropped;
 }
 
 std::uint64_t Directory::Scan(std::uint64_t cursor, std::size_t count,

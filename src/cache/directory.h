@@ -64,8 +64,8 @@ class Directory {
   // Changes when `object` expires (ObjectRecord::kNever: not at all) if it still is its key's
   // value.
   bool SetExpiry(const ObjectRef& object, WallMillis when);
-  // Removes everything (a flush); returns how many.
-  std::size_t Clear();
+  // Removes everything (a flush); returns what it was.
+  std::vector<ObjectRef> Clear();
 
   // Visits up to `count` keys from `cursor` on (0: from the start), and returns the cursor to go on
   // with, 0 at the end.
@@ -93,9 +93,10 @@ class Directory {
   Shard& ShardOf(std::uint64_t hash) { return shards_[hash >> (64 - kShardBits)]; }
   // The key's record, expired or not. REQUIRES: the shard is locked.
   static Tree::iterator Locate(Shard& shard, std::uint64_t hash, std::string_view key);
-  // Takes a record out. REQUIRES: the shard is locked. The caller drops the reference after
-  // unlocking.
-  ObjectRef Detach(Shard& shard, Tree::iterator where);
+  // Takes a record out. The caller drops the reference after unlocking. If there are more
+  // references than ours and the caller's (`others`), somebody reads it on: its chunks stay for
+  // now, and their nodes are told that it is deleted. REQUIRES: the shard is locked.
+  ObjectRef Detach(Shard& shard, Tree::iterator where, long others = 0);
   // As Detach, for a record that has expired.
   ObjectRef DetachExpired(Shard& shard, Tree::iterator where);
   // Counts `object` among those with an expiry, or no longer. REQUIRES: its shard is locked.

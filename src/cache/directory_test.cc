@@ -15,6 +15,7 @@
 
 #include "base/random.h"
 #include "cache/reclaimer_for_test.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
@@ -77,11 +78,27 @@ TEST_F(DirectoryTest, FindsWhatIsCommittedUntilItIsRemoved) {
   EXPECT_EQ(directory_.bytes(), 0U);
 }
 
+TEST_F(DirectoryTest, NodesAreToldThatARecordIsDeletedIfSomebodyReadsItOn) {
+  Add("unread", 10);
+  Add("unread", 20);
+  directory_.Remove("unread");
+  EXPECT_THAT(reclaimer_->expiries, SizeIs(0)) << "its chunks are freed at once";
+  const ObjectRef replaced = Add("read", 10);
+  const ObjectRef removed = Add("read", 20);
+  ASSERT_THAT(reclaimer_->expiries, SizeIs(1));
+  EXPECT_EQ(reclaimer_->expiries[0].chunk, replaced->chunk(0));
+  EXPECT_EQ(reclaimer_->expiries[0].expires_at, wire::kDeletedMark);
+  const ObjectRef reader = removed;
+  EXPECT_TRUE(directory_.RemoveIfCurrent(removed));
+  ASSERT_THAT(reclaimer_->expiries, SizeIs(2));
+  EXPECT_EQ(reclaimer_->expiries[1].chunk, removed->chunk(0));
+}
+
 TEST_F(DirectoryTest, WhatIsClearedCountsAsFlushedWithItsBytes) {
   Add("a", 10);
   Add("b", 20);
-  EXPECT_EQ(directory_.Clear(), 2U);
-  EXPECT_EQ(directory_.Clear(), 0U);
+  EXPECT_THAT(directory_.Clear(), SizeIs(2));
+  EXPECT_THAT(directory_.Clear(), SizeIs(0));
   EXPECT_EQ(counters_.Objects(GoneCause::kFlushed), 2U);
   EXPECT_EQ(counters_.Bytes(GoneCause::kFlushed), 30U);
 }
@@ -302,7 +319,7 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
       ASSERT_EQ(evictor.size(), model.size());
     }
     const std::size_t size = directory.size();
-    EXPECT_EQ(directory.Clear(), size);
+    EXPECT_EQ(directory.Clear().size(), size);
     EXPECT_EQ(directory.size() + directory.bytes() + directory.expiring(), 0U);
   }
 }

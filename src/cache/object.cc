@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
@@ -48,6 +49,10 @@ void ObjectRecord::TellExpiry(WallMillis expires_at, std::size_t chunks) const {
     reclaimer_->SetExpiry(where, chunk(i), expires_at);
     --chunks;
   }
+}
+
+void ObjectRecord::TellDeleted() const {
+  TellExpiry(wire::kDeletedMark, layout_.code.parity + std::size_t{1});
 }
 
 std::uint64_t ObjectRecord::StoredBytes(std::size_t index) const {

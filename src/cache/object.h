@@ -86,6 +86,10 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
   // Has the nodes note `expires_at` with the first `chunks` chunks that have a place.
   void TellExpiry(WallMillis expires_at, std::size_t chunks) const;
 
+  // Has p+1 of the nodes note, soon, that this version is deleted and all older ones with it: for a
+  // record that left the directory while somebody still reads it.
+  void TellDeleted() const;
+
   // Somebody read it: counts for eviction (how often) and for repair (when last).
   void Use(WallMillis now) {
     Touch();

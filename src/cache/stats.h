@@ -25,6 +25,12 @@ struct CacheStats {
   Counter chunks_repaired{0};
   Counter repairs_failed{0};  // attempts; each is tried again
   Counter repair_bytes{0};    // chunk bytes re-created
+  // Of rebuilding the directory.
+  Counter chunks_listed{0};  // by nodes' inventories
+  Counter objects_rebuilt{0};
+  Counter bytes_rebuilt{0};      // object bytes
+  Counter orphans_freed{0};      // chunks that belong to no object
+  Counter marks_unconfirmed{0};  // deletes that were answered without a late node's word
 };
 
 }  // namespace infinicache::cache

@@ -17,6 +17,7 @@
 #include "cache/directory.h"
 #include "cache/evictor.h"
 #include "cache/memory_budget.h"
+#include "cache/rebuild_progress.h"
 #include "cache/repair_queue.h"
 #include "cache/stats.h"
 #include "coding/codec.h"
@@ -58,6 +59,7 @@ struct CacheShared {
   std::atomic<std::uint64_t> last_version{0};
   std::shared_ptr<ChunkReclaimer> reclaimer;
   std::unique_ptr<RepairQueue> repairs;
+  RebuildProgress rebuild;
 
   Version NextVersion() {
     return Version(last_version.fetch_add(1, std::memory_order_relaxed) + 1);

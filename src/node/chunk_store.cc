@@ -129,7 +129,8 @@ bool ChunkStore::Remove(const ChunkId& id) {
 bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {
   const auto found = chunks_.find(id);
   if (found == chunks_.end()) return false;
-  found->second->meta_.expires_at_ms = expires_at_ms;
+  std::int64_t& noted = found->second->meta_.expires_at_ms;
+  if (noted >= 0 || expires_at_ms < 0) noted = expires_at_ms;
   return true;
 }
 

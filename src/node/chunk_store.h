@@ -102,7 +102,8 @@ class ChunkStore {
   std::shared_ptr<const Chunk> Find(const ChunkId& id) const;
   bool Remove(const ChunkId& id);
   // Notes when the chunk's object expires (Unix milliseconds, 0: never, or a mark of
-  // wire/inventory.h). The store does nothing about it but tell. False if there is no such chunk.
+  // wire/inventory.h). The store does nothing about it but tell. A mark stays: what was deleted may
+  // be overtaken by an earlier change of expiry. False if there is no such chunk.
   bool SetExpiry(const ChunkId& id, std::int64_t expires_at_ms);
   // Of all complete chunks, in no order.
   std::vector<ChunkId> Identities() const;

@@ -212,6 +212,13 @@ TEST_F(InventoryLinkTest, ExpiriesAreNotedAndUnknownChunksIgnored) {
   EXPECT_EQ(store_.chunks(), 1U);
 }
 
+TEST_F(InventoryTest, AMarkIsNotReplacedByAnExpiry) {
+  Put(1, "a");
+  EXPECT_TRUE(store_.SetExpiry(Id(1), wire::kDeletedMark));
+  EXPECT_TRUE(store_.SetExpiry(Id(1), 5000));
+  EXPECT_EQ(store_.Find(Id(1))->meta().expires_at_ms, wire::kDeletedMark);
+}
+
 TEST_F(InventoryLinkTest, AnExpiryListOfAnotherLengthClosesTheLink) {
   ASSERT_TRUE(peer_->Send(Request(FrameType::kSetExpiry, 9), "x"));
   EXPECT_EQ(running_->Get().code, ErrorCode::kProtocol);

@@ -20,6 +20,10 @@ std::string_view EventKindName(EventKind kind) {
       return "object_lost";
     case EventKind::kObjectsGone:
       return "objects_gone";
+    case EventKind::kRebuildStarted:
+      return "rebuild_started";
+    case EventKind::kRebuilt:
+      return "rebuilt";
   }
   return "unknown";
 }
@@ -38,6 +42,11 @@ void EventLog::Add(WallMillis at, EventKind kind, NodeId node, InstanceId instan
 void EventLog::Add(WallMillis at, EventKind kind, ObjectsGone gone, std::string_view detail) {
   Push(objects_, {++last_id_, at, kind, NodeId(), InstanceId(),
                   std::string(detail.substr(0, kDetailBytesMax)), std::move(gone)});
+}
+
+void EventLog::Add(WallMillis at, EventKind kind, std::string_view detail) {
+  Push(objects_, {++last_id_, at, kind, NodeId(), InstanceId(),
+                  std::string(detail.substr(0, kDetailBytesMax))});
 }
 
 std::vector<Event> EventLog::After(std::uint64_t after, std::size_t limit) const {

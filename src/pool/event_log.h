@@ -28,9 +28,15 @@ enum class EventKind : std::uint8_t {
   kInvocationFailed,   // no instance came of an invocation
   kObjectLost,         // one object; says which, and with which instances
   kObjectsGone,        // so many objects left by one cause
+  kRebuildStarted,     // of the directory, from what nodes hold
+  kRebuilt,
 };
 // "instance_started" and so on: part of the admin API.
 std::string_view EventKindName(EventKind kind);
+// Whether it is about an instance of a node.
+constexpr bool IsOfInstance(EventKind kind) {
+  return kind <= EventKind::kInvocationFailed;
+}
 
 // What an event of objects tells.
 struct ObjectsGone {
@@ -63,6 +69,7 @@ class EventLog {
   void Add(WallMillis at, EventKind kind, NodeId node, InstanceId instance,
            std::string_view detail);
   void Add(WallMillis at, EventKind kind, ObjectsGone gone, std::string_view detail);
+  void Add(WallMillis at, EventKind kind, std::string_view detail);
   // The first `limit` of the kept events whose number is above `after`, in order.
   std::vector<Event> After(std::uint64_t after, std::size_t limit) const;
   // The number of the newest event; 0 if there was none.

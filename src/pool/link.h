@@ -4,10 +4,10 @@
 // one, again with back-off when the connection ends while the instance lives, and the next instance
 // when the pool tells of it.
 //
-// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of kData
-// and kInventoryReply are received straight into memory that the sink names, or stay in the socket when the sink
-// borrows them (to splice them on). A sink that goes away calls Forget first; its late answers are
-// skipped.
+// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
+// kData and kInventoryReply are received straight into memory that the sink names, or stay in the
+// socket when the sink borrows them (to splice them on). A sink that goes away calls Forget first;
+// its late answers are skipped.
 //
 // Sends are tried at once and queued when the socket is full; payload memory is held by
 // `keep_alive` until it is sent. Callers bound what they queue (queued_bytes()).

@@ -105,8 +105,13 @@ std::string MemorySection(Server& server) {
       .Take();
 }
 
-std::string PersistenceSection(Server&) {
-  return Text().Line("loading", 0).Line("rdb_bgsave_in_progress", 0).Line("aof_enabled", 0).Take();
+std::string PersistenceSection(Server& server) {
+  const cache::RebuildProgress& rebuild = server.cache().shared().rebuild;
+  Text text;
+  text.Line("loading", rebuild.loading() ? 1 : 0);
+  if (rebuild.loading())
+    text.Line("loading_loaded_perc", fmt::format("{:.2f}", rebuild.share() * 100));
+  return text.Line("rdb_bgsave_in_progress", 0).Line("aof_enabled", 0).Take();
 }
 
 std::string StatsSection(Server& server) {
@@ -194,6 +199,7 @@ std::string InfinicacheSection(Server& server) {
       .Line("repairs_queued", server.cache().repairs_queued())
       .Line("chunks_repaired", Read(stats.chunks_repaired))
       .Line("objects_lost", stats.gone.Lost());
+  text.Line("objects_rebuilt", Read(stats.objects_rebuilt));
   for (std::size_t i = 0; i < cache::kGoneCauses; ++i) {
     text.Line(fmt::format("gone_{}", cache::GoneCauseName(static_cast<cache::GoneCause>(i))),
               Read(stats.gone.objects[i]));

@@ -156,6 +156,10 @@ net::Task<> Session::Execute() {
                      arguments[i].large_bytes));
     co_return;
   }
+  if (worker_.shared().rebuild.loading() && !co_await AwaitRebuilt(spec)) {
+    fail("LOADING InfiniCache is rebuilding its directory");
+    co_return;
+  }
   CommandStats& stats = server_.mutable_command_stats(*index);
   const TimePoint begin = value_began_.value_or(net::EventLoop::Now());
   const std::uint64_t errors = call.reply.errors();
@@ -172,6 +176,28 @@ net::Task<> Session::Execute() {
     Add(stats.failed);
     Add(server_.mutable_stats().error_replies);
   }
+}
+
+net::Task<bool> Session::AwaitRebuilt(const CommandSpec& spec) {
+  constexpr Duration kPoll = std::chrono::milliseconds(2);
+  if ((spec.flags & (kWrite | kReadOnly)) == 0) co_return true;
+  const cache::RebuildProgress& rebuild = worker_.shared().rebuild;
+  const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+  const auto arguments = parser_.arguments();
+  const int count = static_cast<int>(arguments.size());
+  const int last = spec.last_key < 0 ? count + spec.last_key : spec.last_key;
+  const auto settled = [&] {
+    if (spec.first_key == 0) return !rebuild.loading();  // it is about all keys
+    for (int i = spec.first_key; i <= last && i < count; i += spec.key_step)
+      if (!rebuild.IsSettled(cache::HashKey(arguments[static_cast<std::size_t>(i)].bytes)))
+        return false;
+    return true;
+  };
+  while (!settled()) {
+    if (worker_.stopping() || net::EventLoop::Now() >= deadline) co_return false;
+    co_await worker_.loop().Sleep(kPoll);
+  }
+  co_return true;
 }
 
 Result<cache::ObjectRef>* Session::Upload(std::size_t index) {
