@@ -88,7 +88,7 @@ TEST_F(DirectoryTest, NodesAreToldThatARecordIsDeletedIfSomebodyReadsItOn) {
   ASSERT_THAT(reclaimer_->expiries, SizeIs(1));
   EXPECT_EQ(reclaimer_->expiries[0].chunk, replaced->chunk(0));
   EXPECT_EQ(reclaimer_->expiries[0].expires_at, wire::kDeletedMark);
-  const ObjectRef reader = removed;
+  const std::vector<ObjectRef> readers = {removed};
   EXPECT_TRUE(directory_.RemoveIfCurrent(removed));
   ASSERT_THAT(reclaimer_->expiries, SizeIs(2));
   EXPECT_EQ(reclaimer_->expiries[1].chunk, removed->chunk(0));

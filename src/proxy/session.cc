@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cache/retire.h"
+#include "wire/inventory.h"
 
 namespace infinicache::proxy {
 namespace {
@@ -80,7 +82,7 @@ net::Task<> Session::Run() {
         break;
       case RespParser::Event::kCommand:
         co_await Execute();
-        uploads_.clear();
+        co_await DropUploads();
         value_began_.reset();
         if (closing_ || output_.size() > kOutputBytesMax) status = co_await Flush();
         if (closing_) co_return;
@@ -176,6 +178,16 @@ net::Task<> Session::Execute() {
     Add(stats.failed);
     Add(server_.mutable_stats().error_replies);
   }
+}
+
+// Values that were stored as they came and that the command did not take: a condition did not hold,
+// or its options are wrong. A client that is told so must not find them after a restart.
+net::Task<> Session::DropUploads() {
+  std::vector<cache::ObjectRef> dropped;
+  for (auto& [index, upload] : uploads_)
+    if (upload) dropped.push_back(std::move(*upload));
+  uploads_.clear();
+  co_await cache::Retire(worker_, dropped, wire::kVoidMark);
 }
 
 net::Task<bool> Session::AwaitRebuilt(const CommandSpec& spec) {
