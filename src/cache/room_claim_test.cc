@@ -184,9 +184,10 @@ TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {
     cluster.Put(KeyOf(i), value);
   const std::uint64_t before = cluster.stats().gone.Objects(GoneCause::kEvicted);
   std::vector<std::unique_ptr<net::Started<Result<ObjectRef>>>> writes;
-  for (int i = 0; i < 4; ++i) {
+  const std::vector<std::string> keys = {"late 0", "late 1", "late 2", "late 3"};
+  for (const std::string& key : keys) {
     writes.push_back(std::make_unique<net::Started<Result<ObjectRef>>>(
-        cluster.loop(), WriteObject(cluster.worker(), "late" + std::to_string(i), value)));
+        cluster.loop(), WriteObject(cluster.worker(), key, value)));
   }
   for (const auto& write : writes) {
     cluster.RunUntil([&] { return write->done(); });
