@@ -14,8 +14,8 @@
 // All chunks that do not belong to the value are orphans. Chunks may disagree on the expiry when a
 // change of it was under way; the earliest counts.
 //
-// Thread-safety: none. Cost: about 1 µs per entry; memory for at most kPagesAhead pages of each
-// source.
+// Thread-safety: none. Cost: O(log n) per entry, where n is what settles at once, and a copy of its
+// key; memory for kPagesAhead pages of each source, more only if one object takes more.
 #pragma once
 
 #include <cstddef>

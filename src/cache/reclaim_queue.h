@@ -10,7 +10,7 @@
 // of an older one, or have not for kAnswerAtMost. So no older version is left alone on the nodes
 // for a rebuilt directory to find. Of one chunk, things are sent in the order in which they came.
 //
-// Cost: 48 bytes per chunk that waits, never more than there are chunks; about 0.2 µs per chunk
+// Cost: 48 bytes per chunk that waits, never more than there are chunks; two hash lookups per chunk
 // sent.
 #pragma once
 

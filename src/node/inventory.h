@@ -5,8 +5,8 @@
 // meanwhile are not listed: their writer knows them. A request for another place than where the
 // last page ended takes a new snapshot, so that a proxy whose link broke can go on.
 //
-// Thread-safety: none; one event loop. Cost: the snapshot takes 24 bytes and about 100 ns per
-// chunk, a page about 0.1 ms; between pages other requests have their turn.
+// Thread-safety: none; one event loop. Cost: the snapshot takes 24 bytes per chunk and is sorted at
+// once; a page looks at its chunks only. Between pages other requests have their turn.
 #pragma once
 
 #include <cstddef>

@@ -82,7 +82,7 @@ net::Task<> Session::Run() {
         break;
       case RespParser::Event::kCommand:
         co_await Execute();
-        co_await DropUploads();
+        if (!uploads_.empty()) co_await DropUploads();
         value_began_.reset();
         if (closing_ || output_.size() > kOutputBytesMax) status = co_await Flush();
         if (closing_) co_return;
