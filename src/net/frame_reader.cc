@@ -42,6 +42,13 @@ Task<Result<wire::FrameHeader>> FrameReader::ReadHeader() {
   co_return header;
 }
 
+bool FrameReader::HasFrame() const {
+  if (buffered() < wire::kFrameHeaderBytes) return false;
+  const auto header =
+      wire::DecodeFrameHeader(std::span(buffer_).subspan(begin_).first<wire::kFrameHeaderBytes>());
+  return header && buffered() - wire::kFrameHeaderBytes >= header->payload_bytes;
+}
+
 Task<Status> FrameReader::ReadPayload(std::span<iovec> buffers) {
   constexpr std::size_t kPiecesMax = 15;
   buffers = Advance(buffers, 0);

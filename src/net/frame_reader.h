@@ -34,6 +34,10 @@ class FrameReader {
   // Skips what is left of the payload.
   Task<Status> Discard();
 
+  // Whether the next frame is here already: neither its header nor its payload will be waited for.
+  // REQUIRES: payload_left() == 0.
+  bool HasFrame() const;
+
   // Bytes of the current payload that are not consumed yet.
   std::size_t payload_left() const { return payload_left_; }
   // Bytes of them that were read ahead already: they are in this object, not in the socket.

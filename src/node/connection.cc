@@ -27,7 +27,7 @@ Connection::Connection(NodeContext& context, net::Socket socket)
     : context_(context),
       socket_(std::move(socket)),
       reader_(socket_, kReadAhead),
-      writable_(socket_.loop()),
+      blocked_(socket_.loop()),
       writer_ended_(socket_.loop()) {}
 
 net::Task<Error> Connection::Run() {
@@ -39,7 +39,7 @@ net::Task<Error> Connection::Run() {
   socket_.loop().Spawn(Write());
   const Status served = co_await ServeFrames();
   closing_ = true;
-  writable_.Notify();
+  blocked_.Notify();
   socket_.Shutdown();
   while (!co_await writer_ended_.Wait(TimePoint::max())) {
   }
@@ -90,6 +90,9 @@ net::Task<Status> Connection::ServeFrames() {
       co_return Fail(ErrorCode::kProtocol, fmt::format("unexpected payload in a {} frame",
                                                        wire::FrameTypeName(header.type)));
     }
+    // Answers to requests that came together go out together.
+    if (unsent_.empty() && !reader_.HasFrame()) status = SendSome();
+    if (!status) co_return status;
     if (replies_.size() > kRepliesMax)
       co_return Fail(ErrorCode::kProtocol, "the peer does not read its answers");
   }
@@ -182,7 +185,6 @@ Status Connection::HandleGet(const FrameHeader& header) {
   if (streams_.size() >= kStreamsMax)
     return Fail(ErrorCode::kProtocol, "too many requests at once on one link");
   streams_.push_back({header.request, std::move(chunk), first, end});
-  writable_.Notify();
   return {};
 }
 
@@ -238,54 +240,56 @@ void Connection::Enqueue(const FrameHeader& header, std::string meta) {
   Reply& reply = replies_.emplace_back();
   wire::EncodeFrameHeader(complete, reply.header);
   reply.meta = std::move(meta);
-  writable_.Notify();
 }
 
 net::Task<> Connection::Write() {
-  while (!closing_) {
-    Status status;
-    if (!replies_.empty()) {
-      status = co_await SendReplies();
-    } else if (!streams_.empty()) {
-      Stream stream = std::move(streams_.front());
-      streams_.pop_front();
-      const std::uint64_t request = stream.request;
-      // A strip is sent whole, so a cancel in between takes effect at the next one.
-      streams_.push_back(stream);
-      status = co_await SendStrip(stream);
-      const auto current = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& other) {
-        return other.request == request;
-      });
-      if (current != streams_.end()) {
-        current->next_strip = stream.next_strip;
-        if (stream.next_strip == stream.end_strip) streams_.erase(current);
-      }
-    } else {
-      co_await writable_.Wait(TimePoint::max());
+  Status status;
+  while (status && !closing_) {
+    if (unsent_.empty()) {
+      co_await blocked_.Wait(TimePoint::max());
+      continue;
     }
-    if (!status) break;
+    status = co_await socket_.WaitWritable();
+    if (status && !closing_) status = SendSome();
   }
   closing_ = true;
   socket_.Shutdown();
   writer_ended_.Notify();
 }
 
-net::Task<Status> Connection::SendReplies() {
-  constexpr std::size_t kBatch = 64;
-  const std::size_t count = std::min(replies_.size(), kBatch);
-  std::vector<iovec> pieces;
-  pieces.reserve(2 * count);
-  for (std::size_t i = 0; i < count;
-       ++i) {  // a deque does not move its elements when others are appended
-    pieces.push_back(net::ToIovec(replies_[i].header));
-    if (!replies_[i].meta.empty()) pieces.push_back(net::ToIovec(replies_[i].meta));
+Status Connection::SendSome() {
+  while (!unsent_.empty() || TakeReplies() || TakeStrip()) {
+    const auto written = socket_.TryWrite(unsent_);
+    if (!written) return tl::make_unexpected(written.error());
+    if (*written == 0) {
+      blocked_.Notify();
+      return {};
+    }
+    unsent_ = net::Advance(unsent_, *written);
   }
-  const Status status = co_await socket_.WriteAll(pieces);
-  replies_.erase(replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(count));
-  co_return status;
+  sending_chunk_.reset();
+  return {};
 }
 
-net::Task<Status> Connection::SendStrip(Stream& stream) {
+bool Connection::TakeReplies() {
+  if (replies_.empty()) return false;
+  sending_replies_.swap(replies_);
+  replies_.clear();
+  pieces_.clear();
+  for (const Reply& reply : sending_replies_) {
+    pieces_.push_back(net::ToIovec(reply.header));
+    if (!reply.meta.empty()) pieces_.push_back(net::ToIovec(reply.meta));
+  }
+  unsent_ = pieces_;
+  return true;
+}
+
+// The next strip of the stream whose turn it is; the next time it is that of another. A strip is
+// sent whole, so a cancel in between takes effect at the stream's next one.
+bool Connection::TakeStrip() {
+  if (streams_.empty()) return false;
+  Stream stream = std::move(streams_.front());
+  streams_.pop_front();
   const Chunk& chunk = *stream.chunk;
   const Chunk::Strip& strip = chunk.strips()[stream.next_strip];
   FrameHeader header;
@@ -297,22 +301,23 @@ net::Task<Status> Connection::SendStrip(Stream& stream) {
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
     context_.store.Remove(chunk.id());
-    stream.next_strip = stream.end_strip;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});
-    co_return Status{};
+    return TakeReplies();
   }
   header.type = FrameType::kData;
   header.length = header.payload_bytes = strip.bytes;
   header.payload_crc = strip.crc;
-  ++stream.next_strip;
-  if (stream.next_strip == stream.end_strip) header.flags = wire::kFlagLast;
-  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
-  wire::EncodeFrameHeader(header, bytes);
-  std::vector<iovec> pieces;
-  pieces.reserve(1 + strip.extents);
-  pieces.push_back(net::ToIovec(bytes));
-  for (const Extent& extent : chunk.ExtentsOf(strip)) pieces.push_back({extent.data, extent.bytes});
-  co_return co_await socket_.WriteAll(pieces);
+  const bool last = ++stream.next_strip == stream.end_strip;
+  if (last) header.flags = wire::kFlagLast;
+  wire::EncodeFrameHeader(header, strip_header_);
+  pieces_.clear();
+  pieces_.push_back(net::ToIovec(strip_header_));
+  for (const Extent& extent : chunk.ExtentsOf(strip))
+    pieces_.push_back({extent.data, extent.bytes});
+  unsent_ = pieces_;
+  sending_chunk_ = stream.chunk;
+  if (!last) streams_.push_back(std::move(stream));
+  return true;
 }
 
 }  // namespace infinicache::node
