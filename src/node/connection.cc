@@ -16,9 +16,9 @@ namespace {
 using wire::FrameHeader;
 using wire::FrameType;
 
-// Requests without payload come many to a read; a strip's payload goes to its place but for these
-// first bytes.
-constexpr std::size_t kReadAhead = 4 * kKiB;
+// Requests without payload come many to a read, and a small strip with its header; of a large one
+// these first bytes are copied to their place.
+constexpr std::size_t kReadAhead = 16 * kKiB;
 constexpr auto kHandshakeTimeout = std::chrono::seconds(10);
 
 }  // namespace
