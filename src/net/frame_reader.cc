@@ -9,8 +9,8 @@
 namespace infinicache::net {
 namespace {
 
-// Behind a payload that was not read ahead most often comes another such: room for its header and
-// metadata, but little that would have to be copied on.
+// Behind a large payload most often comes another: room for its header and metadata, but little
+// that would have to be copied on.
 constexpr std::size_t kBehindLargeBytes = 4 * kKiB;
 
 }  // namespace
@@ -23,6 +23,10 @@ FrameReader::FrameReader(Socket& socket, std::size_t read_ahead)
 void FrameReader::set_read_ahead(std::size_t bytes) {
   CHECK(bytes >= wire::kFrameHeaderBytes && bytes <= buffer_.size());
   read_ahead_ = bytes;
+}
+
+std::size_t FrameReader::ReadAhead() const {
+  return large_ ? std::min(read_ahead_, kBehindLargeBytes) : read_ahead_;
 }
 
 Task<Status> FrameReader::WaitReadable() {
@@ -49,7 +53,7 @@ Result<std::optional<wire::FrameHeader>> FrameReader::TryHeader() {
     begin_ = 0;
   }
   while (buffered() < wire::kFrameHeaderBytes) {
-    const iovec room = ToIovec(std::span(buffer_).first(read_ahead_).subspan(end_));
+    const iovec room = ToIovec(std::span(buffer_).first(ReadAhead()).subspan(end_));
     const auto bytes = TryRead({&room, 1});
     if (!bytes) return tl::make_unexpected(bytes.error());
     if (*bytes == 0) return std::nullopt;
@@ -61,6 +65,7 @@ Result<std::optional<wire::FrameHeader>> FrameReader::TryHeader() {
   const auto header = wire::DecodeFrameHeader(bytes);
   if (!header) return tl::make_unexpected(header.error());
   payload_left_ = header->payload_bytes;
+  large_ = payload_left_ > read_ahead_;
   return *header;
 }
 
@@ -104,7 +109,7 @@ Result<bool> FrameReader::TryPayload(std::span<iovec>& buffers) {
     }
     CHECK(wanted <= payload_left_);
     const bool last = wanted == payload_left_;
-    if (last) pieces[count] = {buffer_.data(), std::min(read_ahead_, kBehindLargeBytes)};
+    if (last) pieces[count] = {buffer_.data(), ReadAhead()};
     const auto bytes = TryRead(std::span(pieces).first(count + (last ? 1 : 0)));
     if (!bytes) return tl::make_unexpected(bytes.error());
     if (*bytes == 0) return false;

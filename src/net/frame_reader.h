@@ -60,6 +60,7 @@ class FrameReader {
 
  private:
   Result<std::size_t> TryRead(std::span<const iovec> buffers);
+  std::size_t ReadAhead() const;
 
   Socket& socket_;
   std::vector<std::byte> buffer_;
@@ -67,6 +68,7 @@ class FrameReader {
   std::size_t begin_ = 0;  // [begin_, end_) of buffer_ holds bytes read ahead
   std::size_t end_ = 0;
   std::size_t payload_left_ = 0;
+  bool large_ = false;    // the last payload was larger than the read-ahead
   bool drained_ = false;  // the last read took all there was: no need to ask again before a wait
 };
 

@@ -127,18 +127,21 @@ net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader
 // chunk: kStored behind the last strip, or kError at the first failure, after which the chunk is
 // not incoming any more and its other strips are skipped.
 net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
+  const bool last = (header.flags & wire::kFlagLast) != 0;
+  Incoming chunk;
   if ((header.flags & wire::kFlagFirst) != 0) {
     incoming_.erase(header.chunk);
     auto begun = co_await BeginChunk(header);
     if (!begun) co_return tl::make_unexpected(begun.error());
-    if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
+    chunk = std::move(*begun);
+    if (chunk != nullptr && !last) incoming_[header.chunk] = chunk;
+  } else {
+    if (header.meta_bytes > 0)
+      co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
+    if (const auto found = incoming_.find(header.chunk); found != incoming_.end())
+      chunk = found->second;
   }
-  if ((header.flags & wire::kFlagFirst) == 0 && header.meta_bytes > 0)
-    co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
-  const auto found = incoming_.find(header.chunk);
-  if (found == incoming_.end()) co_return co_await reader_.Discard();
-  const Incoming chunk = found->second;
-  const bool last = (header.flags & wire::kFlagLast) != 0;
+  if (chunk == nullptr) co_return co_await reader_.Discard();
 
   const std::size_t strip_bytes = reader_.payload_left();
   Status stored;
