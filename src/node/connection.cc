@@ -100,27 +100,29 @@ net::Task<Status> Connection::ServeFrames() {
 
 net::Task<Result<std::string>> Connection::ReadMeta(const FrameHeader& header) {
   std::string meta(header.meta_bytes, '\0');
-  if (auto status = co_await reader_.ReadPayload(std::as_writable_bytes(std::span(meta)));
-      !status) {
-    co_return tl::make_unexpected(status.error());
+  iovec piece = net::ToIovec(meta);
+  std::span<iovec> rest(&piece, 1);
+  for (;;) {
+    const auto whole = reader_.TryPayload(rest);
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (*whole) co_return meta;
+    if (auto status = co_await reader_.WaitReadable(); !status)
+      co_return tl::make_unexpected(status.error());
   }
-  co_return meta;
 }
 
-net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader& header) {
-  const auto bytes = co_await ReadMeta(header);
-  if (!bytes) co_return tl::make_unexpected(bytes.error());
-  auto meta = wire::ParseChunkMeta(*bytes);
-  if (!meta) co_return tl::make_unexpected(meta.error());
-  if (incoming_.size() >= kIncompleteChunksMax) {
-    co_return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
-  }
+Result<Connection::Incoming> Connection::BeginChunk(const FrameHeader& header,
+                                                    std::string_view bytes) {
+  auto meta = wire::ParseChunkMeta(bytes);
+  if (!meta) return tl::make_unexpected(meta.error());
+  if (incoming_.size() >= kIncompleteChunksMax)
+    return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
   auto chunk = context_.store.Begin(header.chunk, std::move(*meta));
   if (!chunk) {
     ReplyError(header, chunk.error());
-    co_return Incoming{};
+    return Incoming{};
   }
-  co_return std::move(*chunk);
+  return std::move(*chunk);
 }
 
 // A kPut carries one strip; the first also carries the chunk's metadata. The answer comes once per
@@ -131,7 +133,9 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   Incoming chunk;
   if ((header.flags & wire::kFlagFirst) != 0) {
     incoming_.erase(header.chunk);
-    auto begun = co_await BeginChunk(header);
+    const auto meta = co_await ReadMeta(header);
+    if (!meta) co_return tl::make_unexpected(meta.error());
+    auto begun = BeginChunk(header, *meta);
     if (!begun) co_return tl::make_unexpected(begun.error());
     chunk = std::move(*begun);
     if (chunk != nullptr && !last) incoming_[header.chunk] = chunk;
@@ -148,10 +152,14 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   if (strip_bytes > 0) {
     const auto extents = context_.store.NextStrip(*chunk, header.offset, strip_bytes);
     if (!extents) co_return Fail(ErrorCode::kProtocol, extents.error().message);
-    std::vector<iovec> pieces;
-    pieces.reserve(extents->size());
-    for (const Extent& extent : *extents) pieces.push_back({extent.data, extent.bytes});
-    if (auto status = co_await reader_.ReadPayload(pieces); !status) co_return status;
+    put_pieces_.clear();
+    for (const Extent& extent : *extents) put_pieces_.push_back({extent.data, extent.bytes});
+    std::span<iovec> rest = put_pieces_;
+    const auto whole = reader_.TryPayload(rest);  // most often it is: that spares a coroutine
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (!*whole) {
+      if (auto status = co_await reader_.ReadPayload(rest); !status) co_return status;
+    }
     stored = context_.store.StripReceived(*chunk, header.payload_crc);
   }
   if (stored && !last) co_return Status{};

@@ -18,6 +18,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -76,7 +77,7 @@ class Connection {
   net::Task<Status> HandleDelete(const wire::FrameHeader& header);
   Status HandleGet(const wire::FrameHeader& header);
   void HandleCancel(const wire::FrameHeader& header);
-  net::Task<Result<Incoming>> BeginChunk(const wire::FrameHeader& header);
+  Result<Incoming> BeginChunk(const wire::FrameHeader& header, std::string_view meta);
   net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
 
   void ReplyOk(wire::FrameType type, const wire::FrameHeader& to, std::string meta = {});
@@ -95,6 +96,7 @@ class Connection {
   net::Socket socket_;
   net::FrameReader reader_;
   std::unordered_map<ChunkId, Incoming, ChunkIdHash> incoming_;
+  std::vector<iovec> put_pieces_;  // where the strip that comes in goes
   std::vector<Reply> replies_;
   std::deque<Stream> streams_;
   // What is being sent: its pieces, and the memory behind them.
