@@ -180,10 +180,11 @@ TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {
   const std::string value = ContentForTest(1, 3'000'000);
   for (std::size_t i = 0; cluster.stats().objects_evicted == 0; ++i) cluster.Put(KeyOf(i), value);
   const std::uint64_t before = cluster.stats().objects_evicted;
+  const std::vector<std::string> keys = {"late0", "late1", "late2", "late3"};
   std::vector<std::unique_ptr<net::Started<Result<ObjectRef>>>> writes;
-  for (int i = 0; i < 4; ++i) {
+  for (const std::string& key : keys) {
     writes.push_back(std::make_unique<net::Started<Result<ObjectRef>>>(
-        cluster.loop(), WriteObject(cluster.worker(), "late" + std::to_string(i), value)));
+        cluster.loop(), WriteObject(cluster.worker(), key, value)));
   }
   for (const auto& write : writes) {
     cluster.RunUntil([&] { return write->done(); });
