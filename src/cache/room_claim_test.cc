@@ -183,8 +183,8 @@ TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {
   for (std::size_t i = 0; cluster.stats().gone.Objects(GoneCause::kEvicted) == 0; ++i)
     cluster.Put(KeyOf(i), value);
   const std::uint64_t before = cluster.stats().gone.Objects(GoneCause::kEvicted);
-  std::vector<std::unique_ptr<net::Started<Result<ObjectRef>>>> writes;
   const std::vector<std::string> keys = {"late 0", "late 1", "late 2", "late 3"};
+  std::vector<std::unique_ptr<net::Started<Result<ObjectRef>>>> writes;
   for (const std::string& key : keys) {
     writes.push_back(std::make_unique<net::Started<Result<ObjectRef>>>(
         cluster.loop(), WriteObject(cluster.worker(), key, value)));

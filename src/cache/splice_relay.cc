@@ -123,8 +123,7 @@ net::Task<bool> SpliceRelay::SpliceSome(std::size_t chunk, std::size_t& left) {
     lane.link->reader().ConsumedOutside(*moved);
     if (left == 0) {
       lane.borrowed = false;
-      lane.link->Release();
-      if (lane.finished_request != 0) Finish(lane, lane.finished_request);
+      lane.link->Release(std::exchange(lane.finished_request, 0) != 0);
     }
     co_return true;
   }

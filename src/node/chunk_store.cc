@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "coding/crc32c.h"
 
@@ -69,6 +70,10 @@ Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkM
   // A chunk beyond the limit is refused before its cost is computed, which could overflow.
   if (chunk_bytes > bytes_limit() || Overhead(meta) + CostOfStrips(meta) > free) return full();
   auto chunk = std::make_shared<Chunk>(memory_, id, std::move(meta));
+  if (chunk_bytes > 0) {
+    chunk->strips_.reserve(DivideUp(chunk_bytes, strip_bytes));
+    chunk->extents_.reserve(chunk->strips_.capacity());
+  }
   for (std::uint64_t offset = 0; offset < chunk_bytes; offset += strip_bytes) {
     Chunk::Strip strip;
     strip.bytes = static_cast<std::uint32_t>(std::min(strip_bytes, chunk_bytes - offset));

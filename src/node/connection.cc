@@ -17,9 +17,9 @@ namespace {
 using wire::FrameHeader;
 using wire::FrameType;
 
-// Requests without payload come many to a read; a strip's payload goes to its place but for these
-// first bytes.
-constexpr std::size_t kReadAhead = 4 * kKiB;
+// Requests without payload come many to a read, and a small strip with its header; of a large one
+// these first bytes are copied to their place.
+constexpr std::size_t kReadAhead = 16 * kKiB;
 constexpr auto kHandshakeTimeout = std::chrono::seconds(10);
 
 }  // namespace
@@ -28,7 +28,7 @@ Connection::Connection(NodeContext& context, net::Socket socket)
     : context_(context),
       socket_(std::move(socket)),
       reader_(socket_, kReadAhead),
-      writable_(socket_.loop()),
+      blocked_(socket_.loop()),
       writer_ended_(socket_.loop()) {}
 
 net::Task<Error> Connection::Run() {
@@ -40,7 +40,7 @@ net::Task<Error> Connection::Run() {
   socket_.loop().Spawn(Write());
   const Status served = co_await ServeFrames();
   closing_ = true;
-  writable_.Notify();
+  blocked_.Notify();
   socket_.Shutdown();
   while (!co_await writer_ended_.Wait(TimePoint::max())) {
   }
@@ -97,6 +97,9 @@ net::Task<Status> Connection::ServeFrames() {
       co_return Fail(ErrorCode::kProtocol, fmt::format("unexpected payload in a {} frame",
                                                        wire::FrameTypeName(header.type)));
     }
+    // Answers to requests that came together go out together.
+    if (unsent_.empty() && !reader_.HasFrame()) status = SendSome();
+    if (!status) co_return status;
     if (replies_.size() > kRepliesMax)
       co_return Fail(ErrorCode::kProtocol, "the peer does not read its answers");
   }
@@ -104,55 +107,66 @@ net::Task<Status> Connection::ServeFrames() {
 
 net::Task<Result<std::string>> Connection::ReadMeta(const FrameHeader& header) {
   std::string meta(header.meta_bytes, '\0');
-  if (auto status = co_await reader_.ReadPayload(std::as_writable_bytes(std::span(meta)));
-      !status) {
-    co_return tl::make_unexpected(status.error());
+  iovec piece = net::ToIovec(meta);
+  std::span<iovec> rest(&piece, 1);
+  for (;;) {
+    const auto whole = reader_.TryPayload(rest);
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (*whole) co_return meta;
+    if (auto status = co_await reader_.WaitReadable(); !status)
+      co_return tl::make_unexpected(status.error());
   }
-  co_return meta;
 }
 
-net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader& header) {
-  const auto bytes = co_await ReadMeta(header);
-  if (!bytes) co_return tl::make_unexpected(bytes.error());
-  auto meta = wire::ParseChunkMeta(*bytes);
-  if (!meta) co_return tl::make_unexpected(meta.error());
-  if (incoming_.size() >= kIncompleteChunksMax) {
-    co_return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
-  }
+Result<Connection::Incoming> Connection::BeginChunk(const FrameHeader& header,
+                                                    std::string_view bytes) {
+  auto meta = wire::ParseChunkMeta(bytes);
+  if (!meta) return tl::make_unexpected(meta.error());
+  if (incoming_.size() >= kIncompleteChunksMax)
+    return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
   auto chunk = context_.store.Begin(header.chunk, std::move(*meta));
   if (!chunk) {
     ReplyError(header, chunk.error());
-    co_return Incoming{};
+    return Incoming{};
   }
-  co_return std::move(*chunk);
+  return std::move(*chunk);
 }
 
 // A kPut carries one strip; the first also carries the chunk's metadata. The answer comes once per
 // chunk: kStored behind the last strip, or kError at the first failure, after which the chunk is
 // not incoming any more and its other strips are skipped.
 net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
+  const bool last = (header.flags & wire::kFlagLast) != 0;
+  Incoming chunk;
   if ((header.flags & wire::kFlagFirst) != 0) {
     incoming_.erase(header.chunk);
-    auto begun = co_await BeginChunk(header);
+    const auto meta = co_await ReadMeta(header);
+    if (!meta) co_return tl::make_unexpected(meta.error());
+    auto begun = BeginChunk(header, *meta);
     if (!begun) co_return tl::make_unexpected(begun.error());
-    if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
+    chunk = std::move(*begun);
+    if (chunk != nullptr && !last) incoming_[header.chunk] = chunk;
+  } else {
+    if (header.meta_bytes > 0)
+      co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
+    if (const auto found = incoming_.find(header.chunk); found != incoming_.end())
+      chunk = found->second;
   }
-  if ((header.flags & wire::kFlagFirst) == 0 && header.meta_bytes > 0)
-    co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
-  const auto found = incoming_.find(header.chunk);
-  if (found == incoming_.end()) co_return co_await reader_.Discard();
-  const Incoming chunk = found->second;
-  const bool last = (header.flags & wire::kFlagLast) != 0;
+  if (chunk == nullptr) co_return co_await reader_.Discard();
 
   const std::size_t strip_bytes = reader_.payload_left();
   Status stored;
   if (strip_bytes > 0) {
     const auto extents = context_.store.NextStrip(*chunk, header.offset, strip_bytes);
     if (!extents) co_return Fail(ErrorCode::kProtocol, extents.error().message);
-    std::vector<iovec> pieces;
-    pieces.reserve(extents->size());
-    for (const Extent& extent : *extents) pieces.push_back({extent.data, extent.bytes});
-    if (auto status = co_await reader_.ReadPayload(pieces); !status) co_return status;
+    put_pieces_.clear();
+    for (const Extent& extent : *extents) put_pieces_.push_back({extent.data, extent.bytes});
+    std::span<iovec> rest = put_pieces_;
+    const auto whole = reader_.TryPayload(rest);  // most often it is: that spares a coroutine
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (!*whole) {
+      if (auto status = co_await reader_.ReadPayload(rest); !status) co_return status;
+    }
     stored = context_.store.StripReceived(*chunk, header.payload_crc);
   }
   if (stored && !last) co_return Status{};
@@ -189,7 +203,6 @@ Status Connection::HandleGet(const FrameHeader& header) {
   if (streams_.size() >= kStreamsMax)
     return Fail(ErrorCode::kProtocol, "too many requests at once on one link");
   streams_.push_back({header.request, std::move(chunk), first, end});
-  writable_.Notify();
   return {};
 }
 
@@ -275,54 +288,56 @@ void Connection::Enqueue(const FrameHeader& header, std::string meta) {
   Reply& reply = replies_.emplace_back();
   wire::EncodeFrameHeader(complete, reply.header);
   reply.meta = std::move(meta);
-  writable_.Notify();
 }
 
 net::Task<> Connection::Write() {
-  while (!closing_) {
-    Status status;
-    if (!replies_.empty()) {
-      status = co_await SendReplies();
-    } else if (!streams_.empty()) {
-      Stream stream = std::move(streams_.front());
-      streams_.pop_front();
-      const std::uint64_t request = stream.request;
-      // A strip is sent whole, so a cancel in between takes effect at the next one.
-      streams_.push_back(stream);
-      status = co_await SendStrip(stream);
-      const auto current = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& other) {
-        return other.request == request;
-      });
-      if (current != streams_.end()) {
-        current->next_strip = stream.next_strip;
-        if (stream.next_strip == stream.end_strip) streams_.erase(current);
-      }
-    } else {
-      co_await writable_.Wait(TimePoint::max());
+  Status status;
+  while (status && !closing_) {
+    if (unsent_.empty()) {
+      co_await blocked_.Wait(TimePoint::max());
+      continue;
     }
-    if (!status) break;
+    status = co_await socket_.WaitWritable();
+    if (status && !closing_) status = SendSome();
   }
   closing_ = true;
   socket_.Shutdown();
   writer_ended_.Notify();
 }
 
-net::Task<Status> Connection::SendReplies() {
-  constexpr std::size_t kBatch = 64;
-  const std::size_t count = std::min(replies_.size(), kBatch);
-  std::vector<iovec> pieces;
-  pieces.reserve(2 * count);
-  for (std::size_t i = 0; i < count;
-       ++i) {  // a deque does not move its elements when others are appended
-    pieces.push_back(net::ToIovec(replies_[i].header));
-    if (!replies_[i].meta.empty()) pieces.push_back(net::ToIovec(replies_[i].meta));
+Status Connection::SendSome() {
+  while (!unsent_.empty() || TakeReplies() || TakeStrip()) {
+    const auto written = socket_.TryWrite(unsent_);
+    if (!written) return tl::make_unexpected(written.error());
+    if (*written == 0) {
+      blocked_.Notify();
+      return {};
+    }
+    unsent_ = net::Advance(unsent_, *written);
   }
-  const Status status = co_await socket_.WriteAll(pieces);
-  replies_.erase(replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(count));
-  co_return status;
+  sending_chunk_.reset();
+  return {};
 }
 
-net::Task<Status> Connection::SendStrip(Stream& stream) {
+bool Connection::TakeReplies() {
+  if (replies_.empty()) return false;
+  sending_replies_.swap(replies_);
+  replies_.clear();
+  pieces_.clear();
+  for (const Reply& reply : sending_replies_) {
+    pieces_.push_back(net::ToIovec(reply.header));
+    if (!reply.meta.empty()) pieces_.push_back(net::ToIovec(reply.meta));
+  }
+  unsent_ = pieces_;
+  return true;
+}
+
+// The next strip of the stream whose turn it is; the next time it is that of another. A strip is
+// sent whole, so a cancel in between takes effect at the stream's next one.
+bool Connection::TakeStrip() {
+  if (streams_.empty()) return false;
+  Stream stream = std::move(streams_.front());
+  streams_.pop_front();
   const Chunk& chunk = *stream.chunk;
   const Chunk::Strip& strip = chunk.strips()[stream.next_strip];
   FrameHeader header;
@@ -334,22 +349,23 @@ net::Task<Status> Connection::SendStrip(Stream& stream) {
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
     context_.store.Remove(chunk.id());
-    stream.next_strip = stream.end_strip;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});
-    co_return Status{};
+    return TakeReplies();
   }
   header.type = FrameType::kData;
   header.length = header.payload_bytes = strip.bytes;
   header.payload_crc = strip.crc;
-  ++stream.next_strip;
-  if (stream.next_strip == stream.end_strip) header.flags = wire::kFlagLast;
-  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
-  wire::EncodeFrameHeader(header, bytes);
-  std::vector<iovec> pieces;
-  pieces.reserve(1 + strip.extents);
-  pieces.push_back(net::ToIovec(bytes));
-  for (const Extent& extent : chunk.ExtentsOf(strip)) pieces.push_back({extent.data, extent.bytes});
-  co_return co_await socket_.WriteAll(pieces);
+  const bool last = ++stream.next_strip == stream.end_strip;
+  if (last) header.flags = wire::kFlagLast;
+  wire::EncodeFrameHeader(header, strip_header_);
+  pieces_.clear();
+  pieces_.push_back(net::ToIovec(strip_header_));
+  for (const Extent& extent : chunk.ExtentsOf(strip))
+    pieces_.push_back({extent.data, extent.bytes});
+  unsent_ = pieces_;
+  sending_chunk_ = stream.chunk;
+  if (!last) streams_.push_back(std::move(stream));
+  return true;
 }
 
 }  // namespace infinicache::node

@@ -1,7 +1,8 @@
 // One link, seen from the node: serves the proxy's requests on the chunk store.
 //
-// A reader coroutine takes frames in order and receives strips straight into chunk memory; a writer
-// coroutine sends answers: short ones first, then one strip of each running kGet in turn, so that
+// A reader coroutine takes frames in order and receives strips straight into chunk memory. Answers
+// are sent by whoever has one, as far as the socket takes them at once; a writer coroutine waits
+// for room for the rest. Short ones go first, then one strip of each running kGet in turn, so that
 // no request waits long behind another. Each strip is verified just before it is sent: the check
 // brings it into the cache, from where the send copies it.
 //
@@ -15,8 +16,11 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
 #include "net/frame_reader.h"
@@ -77,25 +81,36 @@ class Connection {
   void HandleCancel(const wire::FrameHeader& header);
   net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
   Status HandleInventory(const wire::FrameHeader& header);
-  net::Task<Result<Incoming>> BeginChunk(const wire::FrameHeader& header);
+  Result<Incoming> BeginChunk(const wire::FrameHeader& header, std::string_view meta);
   net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
 
   void ReplyOk(wire::FrameType type, const wire::FrameHeader& to, std::string meta = {});
   void ReplyError(const wire::FrameHeader& to, const Error& error);
   void Enqueue(const wire::FrameHeader& header, std::string meta);
 
+  // Waits for room in the socket and sends on.
   net::Task<> Write();
-  net::Task<Status> SendReplies();
-  net::Task<Status> SendStrip(Stream& stream);
+  // Sends answers until there is none left or the socket is full.
+  Status SendSome();
+  // Puts what comes next into unsent_; false if there is nothing.
+  bool TakeReplies();
+  bool TakeStrip();
 
   NodeContext& context_;
   net::Socket socket_;
   net::FrameReader reader_;
   std::unordered_map<ChunkId, Incoming, ChunkIdHash> incoming_;
-  std::deque<Reply> replies_;
+  std::vector<iovec> put_pieces_;  // where the strip that comes in goes
+  std::vector<Reply> replies_;
   std::deque<Stream> streams_;
   Inventory inventory_;
-  net::Notification writable_;  // something to send, or the link ends
+  // What is being sent: its pieces, and the memory behind them.
+  std::span<iovec> unsent_;
+  std::vector<iovec> pieces_;
+  std::vector<Reply> sending_replies_;
+  std::array<std::byte, wire::kFrameHeaderBytes> strip_header_;
+  std::shared_ptr<const Chunk> sending_chunk_;
+  net::Notification blocked_;  // the socket is full, or the link ends
   net::Notification writer_ended_;
   bool closing_ = false;
 };

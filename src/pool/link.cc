@@ -17,9 +17,16 @@ using wire::FrameHeader;
 using wire::FrameType;
 using Kind = FrameSink::Target::Kind;
 
+// Short answers come many to a read, and small payloads with their headers.
+constexpr std::size_t kReadAhead = 16 * kKiB;
 constexpr auto kDialTimeout = std::chrono::seconds(3);
 constexpr auto kDialBackoffMin = std::chrono::milliseconds(10);
 constexpr auto kDialBackoffMax = std::chrono::seconds(2);
+
+// Whether a sink takes the frame's payload.
+bool CarriesData(const FrameHeader& header) {
+  return header.type == FrameType::kData || header.type == FrameType::kInventoryReply;
+}
 
 }  // namespace
 
@@ -102,8 +109,7 @@ net::Task<Status> Link::Dial() {
   auto socket = co_await net::Socket::Connect(loop_, address_, options_.socket, deadline);
   if (!socket) co_return tl::make_unexpected(socket.error());
   socket_.emplace(std::move(*socket));
-  // No read-ahead beyond a header: payloads stay in the socket, where a sink may splice them from.
-  reader_.emplace(*socket_, wire::kFrameHeaderBytes);
+  reader_.emplace(*socket_, kReadAhead);
   const auto status =
       co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret, deadline);
   if (!status) co_return tl::make_unexpected(status.error());
@@ -119,61 +125,74 @@ net::Task<Status> Link::Dial() {
 
 net::Task<Status> Link::ReadFrames() {
   for (;;) {
-    const auto header = co_await reader_->ReadHeader();
-    if (!header) co_return tl::make_unexpected(header.error());
-    // What was under way when the connection was ended may be of an instance that is gone.
-    if (broken_) co_return Fail(ErrorCode::kCancelled, "link closed");
-    suspect_ = false;
-    if (header->type == FrameType::kData || header->type == FrameType::kInventoryReply) {
-      if (auto status = co_await ReadData(*header); !status) co_return status;
-      continue;
+    if (auto status = TakeFrames(); !status) co_return status;
+    if (borrowed_request_ == 0) {
+      if (auto status = co_await reader_->WaitReadable(); !status) co_return status;
+    } else if (!std::exchange(borrow_awaited_, false)) {
+      co_await borrow_changed_.Wait(TimePoint::max());
+    } else {
+      const Status status = co_await socket_->WaitReadable();
+      const auto sink = sinks_.find(borrowed_request_);
+      if (sink != sinks_.end()) sink->second->OnBorrowReadable(*this);
+      if (!status) co_return status;
     }
-    if (auto status = co_await reader_->Discard(); !status) co_return status;
-    if (header->type == FrameType::kStored || header->type == FrameType::kDeleted) {
-      shared_.bytes_used.store(header->offset, std::memory_order_relaxed);
-      shared_.chunks.store(header->length, std::memory_order_relaxed);
-    }
-    if (const auto sink = sinks_.find(header->request); sink != sinks_.end())
-      sink->second->OnFrame(*this, *header);
   }
 }
 
-net::Task<Status> Link::ReadData(const FrameHeader& header) {
-  const auto found = sinks_.find(header.request);
-  FrameSink::Target target;
-  if (found != sinks_.end()) target = found->second->OnData(*this, header);
-  if (target.kind == Kind::kBorrow) {
-    auto decided = co_await Lend(header);
-    if (!decided) co_return tl::make_unexpected(decided.error());
-    target = std::move(*decided);
-    if (target.kind == Kind::kBorrow) co_return Status{};  // released: nothing is left of it
+Status Link::TakeFrames() {
+  for (;;) {
+    // What was under way when the connection was ended may be of an instance that is gone.
+    if (broken_) return Fail(ErrorCode::kCancelled, "link closed");
+    if (borrowed_request_ != 0) return {};
+    if (!incoming_) {
+      const auto header = reader_->TryHeader();
+      if (!header) return tl::make_unexpected(header.error());
+      if (!*header) return {};
+      BeginFrame(**header);
+      continue;
+    }
+    const auto complete = incoming_->target.kind == Kind::kMemory
+                              ? reader_->TryPayload(incoming_->rest)
+                              : reader_->TryDiscard();
+    if (!complete) return tl::make_unexpected(complete.error());
+    if (!*complete) return {};
+    EndFrame();
   }
-  if (target.kind == Kind::kDiscard) co_return co_await reader_->Discard();
-  const std::span<std::byte> memory(target.memory, reader_->payload_left());
-  if (auto status = co_await reader_->ReadPayload(memory); !status) co_return status;
+}
+
+void Link::BeginFrame(const FrameHeader& header) {
+  suspect_ = false;
+  incoming_ = Incoming{header, {}, {}, {}};
+  if (!CarriesData(header)) return;
+  const auto sink = sinks_.find(header.request);
+  if (sink == sinks_.end()) return;
+  auto target = sink->second->OnData(*this, header);
+  if (target.kind == Kind::kBorrow) {
+    if (reader_->buffered() > 0) Break();  // it came before it was asked for
+    borrowed_request_ = header.request;
+    borrow_awaited_ = false;
+  } else {
+    ReceiveInto(std::move(target));
+  }
+}
+
+void Link::ReceiveInto(FrameSink::Target target) {
+  incoming_->memory = {target.memory, reader_->payload_left()};
+  incoming_->rest = {&incoming_->memory, 1};
+  incoming_->target = std::move(target);
+}
+
+void Link::EndFrame() {
+  const Incoming frame = *std::exchange(incoming_, std::nullopt);
+  const FrameHeader& header = frame.header;
+  if (header.type == FrameType::kStored || header.type == FrameType::kDeleted) {
+    shared_.bytes_used.store(header.offset, std::memory_order_relaxed);
+    shared_.chunks.store(header.length, std::memory_order_relaxed);
+  }
+  if (CarriesData(header) && frame.target.kind == Kind::kDiscard) return;
   // The sink may have gone away while the payload came in.
   if (const auto sink = sinks_.find(header.request); sink != sinks_.end())
     sink->second->OnFrame(*this, header);
-  co_return Status{};
-}
-
-net::Task<Result<FrameSink::Target>> Link::Lend(const FrameHeader& header) {
-  borrowed_request_ = header.request;
-  borrow_ended_.reset();
-  borrow_awaited_ = false;
-  Status status;
-  while (!borrow_ended_ && status && !broken_) {
-    if (!std::exchange(borrow_awaited_, false)) {
-      co_await borrow_changed_.Wait(TimePoint::max());
-      continue;
-    }
-    status = co_await socket_->WaitReadable();
-    const auto sink = sinks_.find(header.request);
-    if (!borrow_ended_ && sink != sinks_.end()) sink->second->OnBorrowReadable(*this);
-  }
-  borrowed_request_ = 0;
-  if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
-  co_return *std::exchange(borrow_ended_, std::nullopt);
 }
 
 void Link::AwaitBorrowed() {
@@ -182,21 +201,27 @@ void Link::AwaitBorrowed() {
   borrow_changed_.Notify();
 }
 
-void Link::Release() {
+void Link::Release(bool forget) {
   CHECK(borrowed_request_ != 0 && reader_->payload_left() == 0);
-  borrow_ended_ = FrameSink::Target{Kind::kBorrow, nullptr, nullptr};
-  borrow_changed_.Notify();
+  const std::uint64_t request = std::exchange(borrowed_request_, 0);
+  incoming_.reset();
+  if (forget) Forget(request);
+  if (!TakeFrames()) Break();
+  if (borrowed_request_ == 0) borrow_changed_.Notify();
 }
 
 void Link::Receive(FrameSink::Target target) {
   CHECK(borrowed_request_ != 0 && target.kind != Kind::kBorrow);
-  borrow_ended_ = std::move(target);
+  borrowed_request_ = 0;
+  ReceiveInto(std::move(target));
   borrow_changed_.Notify();
 }
 
 void Link::Disconnect() {
   connected_ = false;
   socket_->Shutdown();
+  incoming_.reset();
+  borrowed_request_ = 0;
   queue_.clear();
   queued_bytes_ = 0;
   // One at a time: a sink that is told may forget others, which must not be called then.
@@ -204,6 +229,7 @@ void Link::Disconnect() {
     const auto lost = sinks_.extract(sinks_.begin());
     lost.mapped()->OnLinkLost(*this, lost.key());
   }
+  borrowers_ = 0;
 }
 
 void Link::Suspect() {
@@ -217,7 +243,8 @@ void Link::Suspect() {
 std::uint64_t Link::Register(FrameSink* sink) {
   CHECK(connected_);
   sinks_.emplace(++last_request_, sink);
-  if (borrowed_request_ != 0 && !borrow_ended_) {
+  if (sink->Borrows() && ++borrowers_ == 1) reader_->set_read_ahead(wire::kFrameHeaderBytes);
+  if (borrowed_request_ != 0) {
     if (const auto lender = sinks_.find(borrowed_request_); lender != sinks_.end()) {
       lender->second->OnBorrowContended(*this);
     }
@@ -226,8 +253,11 @@ std::uint64_t Link::Register(FrameSink* sink) {
 }
 
 void Link::Forget(std::uint64_t request) {
-  sinks_.erase(request);
-  if (borrowed_request_ == request && !borrow_ended_) Receive({});
+  const auto found = sinks_.find(request);
+  if (found == sinks_.end()) return;
+  if (found->second->Borrows() && --borrowers_ == 0 && reader_) reader_->set_read_ahead(kReadAhead);
+  sinks_.erase(found);
+  if (borrowed_request_ == request) Receive({});
 }
 
 void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,
