@@ -166,9 +166,7 @@ Status ObjectReader::ChooseChunks() {
 
   std::size_t surviving = 0;
   for (std::size_t i = 0; i < record_->width(); ++i) {
-    const pool::Place place = record_->place(i);
-    if (!place.IsNowhere() && worker_.links().at(place.node).shared().Holds(place.epoch))
-      ++surviving;
+    if (worker_.Survives(record_->place(i))) ++surviving;
   }
   worker_.shared().repairs->Add(record_);
   if (surviving < data()) {

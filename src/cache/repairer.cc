@@ -55,7 +55,7 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
   std::vector<NodeId> holders;
   for (std::size_t i = 0; i < object->width(); ++i) {
     const pool::Place place = object->place(i);
-    if (!place.IsNowhere() && worker_.links().at(place.node).shared().Holds(place.epoch)) {
+    if (worker_.Survives(place)) {
       holders.push_back(place.node);
     } else {
       missing.push_back(i);

@@ -39,9 +39,7 @@ class Marking final : private pool::FrameSink {
     // Chunks that live, and cannot be reached from here.
     for (std::size_t i = 0; i < object.width() && wanted > 0; ++i) {
       const pool::Place place = object.place(i);
-      if (place.IsNowhere() || worker_.LinkTo(place) != nullptr ||
-          !worker_.links().at(place.node).shared().Holds(place.epoch))
-        continue;
+      if (!worker_.Survives(place) || worker_.LinkTo(place) != nullptr) continue;
       infinicache::Add(worker_.stats().marks_unconfirmed);
       --wanted;
     }

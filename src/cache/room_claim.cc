@@ -74,7 +74,7 @@ bool RoomClaim::Evict(std::vector<std::uint64_t> lacking) {
   const auto frees = [&](const ObjectRecord& object) {
     for (std::size_t i = 0; i < object.width(); ++i) {
       const pool::Place place = object.place(i);
-      if (IsStored(place) && lacking[place.node.value()] > 0) return true;
+      if (worker_.Survives(place) && lacking[place.node.value()] > 0) return true;
     }
     return false;
   };
@@ -99,10 +99,6 @@ bool RoomClaim::LacksAny(const std::vector<std::uint64_t>& lacking) const {
                      [&](NodeId node) { return lacking[node.value()] > 0; });
 }
 
-bool RoomClaim::IsStored(pool::Place place) {
-  return !place.IsNowhere() && shared(place.node).Holds(place.epoch);
-}
-
 bool RoomClaim::RemoveExpired(std::vector<std::uint64_t>& lacking) {
   CacheShared& cache = worker_.shared();
   const WallMillis now = cache.clock.WallNow();
@@ -122,7 +118,7 @@ void RoomClaim::Credit(const ObjectRef& gone, std::vector<std::uint64_t>& lackin
   Leaving leaving{gone, {}};
   for (std::size_t i = 0; i < gone->width(); ++i) {
     const pool::Place place = gone->place(i);
-    if (!IsStored(place)) continue;
+    if (!worker_.Survives(place)) continue;
     const std::uint64_t bytes = gone->StoredBytes(i);
     std::uint64_t& rest = lacking[place.node.value()];
     rest -= std::min(rest, bytes);

@@ -33,8 +33,7 @@ pool::Link* Worker::LinkTo(pool::Place place) {
 
 bool Worker::IsWhole(const ObjectRecord& object) {
   for (std::size_t i = 0; i < object.width(); ++i) {
-    const pool::Place place = object.place(i);
-    if (place.IsNowhere() || !links_.at(place.node).shared().Holds(place.epoch)) return false;
+    if (!Survives(object.place(i))) return false;
   }
   return true;
 }
@@ -63,7 +62,7 @@ bool Worker::Lose(const ObjectRef& object) {
   std::vector<pool::Place> gone;
   for (std::size_t i = 0; i < object->width(); ++i) {
     const pool::Place last = object->last_place(i);
-    const bool lives = !last.IsNowhere() && links_.at(last.node).shared().Holds(last.epoch);
+    const bool lives = Survives(last);
     if (lives && (object->was_corrupt(i) || !object->place(i).IsNowhere())) ++readable;
     if (!last.IsNowhere() && (!lives || object->place(i).IsNowhere())) gone.push_back(last);
   }

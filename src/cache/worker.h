@@ -113,6 +113,11 @@ class Worker {
   // is not its key's value any more.
   bool Lose(const ObjectRef& object);
 
+  // Whether what was stored there is still there, as far as the pool knows.
+  bool Survives(pool::Place place) {
+    return !place.IsNowhere() && links_.at(place.node).shared().Holds(place.epoch);
+  }
+
   // Whether chunks can be put on the link's node now.
   static bool IsUsable(pool::Link& link);
 
