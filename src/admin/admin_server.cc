@@ -129,7 +129,7 @@ HttpResponse AdminServer::Readiness() const {
   const coding::Code code = cache_.options().code;
   const std::size_t active = pool_.active();
   if (active >= code.width()) return Text(200, "ready\n");
-  return Text(503, fmt::format("not ready: {} of {} nodes are active, code {} needs {}\n", active,
+  return Text(503, fmt::format("not ready: {} of {} nodes serve, code {} needs {}\n", active,
                                pool_.size(), code.ToString(), code.width()));
 }
 
@@ -139,9 +139,9 @@ Task<HttpResponse> AdminServer::Doctor() {
   view.code = cache_.options().code;
   view.nodes = pool_.size();
   view.nodes_active = pool_.active();
-  view.objects_lost = Read(cache_.stats().losses);
+  view.objects_lost = cache_.stats().gone.Lost();
   view.window = DoctorWindow(cache_.options().repair, cache_.longest_repair());
-  view.losses_by_window = LossesByWindow(pool_.events().After(0, pool::EventLog::kEventsMax),
+  view.losses_by_window = LossesByWindow(pool_.events().After(0, 2 * pool::EventLog::kEventsMax),
                                          view.window, started_at_, cache_.shared().clock.WallNow());
   co_return Json(200, DoctorJson(view));
 }
@@ -218,10 +218,12 @@ Task<SystemView> AdminServer::View() {
       .objects = directory.size(),
       .object_bytes = directory.bytes(),
       .objects_expiring = directory.expiring(),
-      .objects_expired = directory.expired(),
       .repairs_queued = cache_.repairs_queued(),
       .repair_bytes_queued = cache_.repair_bytes_queued(),
       .repair_bytes_per_second = cache_.repair_bytes_per_second(),
+      .loading = cache_.shared().rebuild.loading(),
+      .rebuilt_share = cache_.shared().rebuild.share(),
+      .wakes = &pool_.wakes(),
       .clients = front_.clients(),
       .loops = std::move(loops),
       .cache = cache_.stats(),

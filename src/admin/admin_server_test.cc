@@ -198,7 +198,7 @@ TEST_F(AdminServerTest, IsReadyWhenTheCodesNodesAreActiveAndSaysWhyNot) {
   MakeReady(2);
   const auto not_ready = Call("GET", "/readyz");
   EXPECT_EQ(not_ready.status, 503);
-  EXPECT_EQ(not_ready.body, "not ready: 2 of 4 nodes are active, code 2+1 needs 3\n");
+  EXPECT_EQ(not_ready.body, "not ready: 2 of 4 nodes serve, code 2+1 needs 3\n");
   MakeReady(3);
   EXPECT_EQ(Call("GET", "/readyz").status, 200);
 }

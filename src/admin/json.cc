@@ -53,11 +53,13 @@ bool IsUtf8(std::string_view text) {
 }
 
 json::object NodeCounts(const SystemView& view) {
-  std::array<std::uint64_t, 3> counts{};
+  std::array<std::uint64_t, pool::kNodeStates> counts{};
   for (const pool::NodeView& node : view.nodes) ++counts[static_cast<std::size_t>(node.state)];
   const auto count = [&](pool::NodeState state) { return counts[static_cast<std::size_t>(state)]; };
   return {{"total", view.nodes.size()},
           {"active", count(pool::NodeState::kActive)},
+          {"asleep", count(pool::NodeState::kAsleep)},
+          {"waking", count(pool::NodeState::kWaking)},
           {"starting", count(pool::NodeState::kStarting)},
           {"down", count(pool::NodeState::kDown)},
           {"needed", view.code.width()}};
@@ -73,6 +75,44 @@ json::object Memory(const SystemView& view) {
     buffers += loop.buffer_bytes;
   }
   return {{"budget_used_bytes", used}, {"budget_limit_bytes", limit}, {"buffer_bytes", buffers}};
+}
+
+// By cause.
+json::object Gone(const cache::GoneCounters& gone) {
+  json::object causes;
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i) {
+    causes[cache::GoneCauseName(static_cast<cache::GoneCause>(i))] = {
+        {"objects", Read(gone.objects[i])}, {"bytes", Read(gone.bytes[i])}};
+  }
+  return causes;
+}
+
+json::value EventRow(const pool::Event& event) {
+  json::object row;
+  row["id"] = event.id;
+  row["at_ms"] = event.at;
+  row["kind"] = pool::EventKindName(event.kind);
+  row["node"] = nullptr;
+  row["instance"] = nullptr;
+  if (pool::IsOfInstance(event.kind)) row["node"] = event.node.value();
+  if (event.instance != InstanceId())
+    row["instance"] = fmt::format("{:016x}", event.instance.value());
+  row["detail"] = event.detail;
+  if (!event.gone) return row;
+  row["cause"] = event.gone->cause;
+  row["key"] = nullptr;
+  if (event.kind == pool::EventKind::kObjectLost) row["key"] = event.gone->key;
+  row["objects"] = event.gone->objects;
+  row["bytes"] = event.gone->bytes;
+  json::array instances;
+  for (const auto& instance : event.gone->instances) {
+    json::object ended = {{"node", instance.node.value()}, {"instance", nullptr}};
+    if (instance.id != InstanceId())
+      ended["instance"] = fmt::format("{:016x}", instance.id.value());
+    instances.push_back(std::move(ended));
+  }
+  row["instances"] = std::move(instances);
+  return row;
 }
 
 json::value NodeRow(const pool::NodeView& node) {
@@ -135,11 +175,12 @@ std::string StatusJson(const SystemView& view) {
        {{"started", Read(view.pool.instances_started)},
         {"ended", Read(view.pool.instances_ended)},
         {"reclaimed", Read(view.pool.instances_reclaimed)},
+        {"invocations", Read(view.pool.invocations)},
         {"invocations_failed", Read(view.pool.invocations_failed)}}},
       {"objects", view.objects},
       {"object_bytes", view.object_bytes},
       {"objects_expiring", view.objects_expiring},
-      {"objects_expired", view.objects_expired},
+      {"objects_expired", cache.gone.Objects(cache::GoneCause::kExpired)},
       {"stored_bytes", stored},
       {"capacity_bytes", capacity},
       {"clients", view.clients},
@@ -154,9 +195,10 @@ std::string StatusJson(const SystemView& view) {
       {"misses_absent", absent},
       {"misses_lost", lost},
       {"misses_unavailable", unavailable},
-      {"losses", Read(cache.losses)},
-      {"objects_evicted", Read(cache.objects_evicted)},
-      {"bytes_evicted", Read(cache.bytes_evicted)},
+      {"losses", cache.gone.Lost()},
+      {"objects_evicted", cache.gone.Objects(cache::GoneCause::kEvicted)},
+      {"bytes_evicted", cache.gone.Bytes(cache::GoneCause::kEvicted)},
+      {"gone", Gone(cache.gone)},
       {"bytes_read", Read(cache.bytes_read)},
       {"degraded_reads", Read(cache.degraded_reads)},
       {"broken_reads", Read(cache.broken_reads)},
@@ -173,6 +215,14 @@ std::string StatusJson(const SystemView& view) {
         {"done", Read(cache.chunks_repaired)},
         {"failed", Read(cache.repairs_failed)},
         {"bytes", Read(cache.repair_bytes)}}},
+      {"rebuild",
+       {{"loading", view.loading},
+        {"share", view.rebuilt_share},
+        {"objects", Read(cache.objects_rebuilt)},
+        {"bytes", Read(cache.bytes_rebuilt)},
+        {"chunks_listed", Read(cache.chunks_listed)},
+        {"orphans_freed", Read(cache.orphans_freed)}}},
+      {"marks_unconfirmed", Read(cache.marks_unconfirmed)},
       {"memory_rss_bytes", view.memory_rss_bytes},
       {"memory", Memory(view)},
   };
@@ -217,18 +267,7 @@ std::string DoctorJson(const DoctorView& view) {
 
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id) {
   json::array rows;
-  for (const pool::Event& event : events) {
-    json::object row;
-    row["id"] = event.id;
-    row["at_ms"] = event.at;
-    row["kind"] = pool::EventKindName(event.kind);
-    row["node"] = event.node.value();
-    row["instance"] = nullptr;
-    if (event.instance != InstanceId())
-      row["instance"] = fmt::format("{:016x}", event.instance.value());
-    row["detail"] = event.detail;
-    rows.push_back(std::move(row));
-  }
+  for (const pool::Event& event : events) rows.push_back(EventRow(event));
   return json::serialize(json::object{{"events", std::move(rows)}, {"last_id", last_id}});
 }
 

@@ -122,6 +122,8 @@ TEST(StatusJson, SumsUpTheSystem) {
   cache.misses_lost = 2;
   cache.misses_unavailable = 4;
   cache.chunks_repaired = 9;
+  cache.gone.objects[static_cast<std::size_t>(cache::GoneCause::kReclaimed)] = 1;
+  cache.gone.objects[static_cast<std::size_t>(cache::GoneCause::kCorrupt)] = 2;
   cache.bytes_written = ~std::uint64_t{0};
   SystemView view{
       .version = "1.2.3",
@@ -145,10 +147,35 @@ TEST(StatusJson, SumsUpTheSystem) {
   EXPECT_EQ(status.at("capacity_bytes"), 16);
   EXPECT_EQ(status.at("misses"), 7);
   EXPECT_EQ(status.at("repairs").at("done"), 9);
+  EXPECT_EQ(status.at("losses"), 3);
+  EXPECT_EQ(status.at("gone").at("corrupt"), Parse(R"({"objects": 2, "bytes": 0})"));
+  EXPECT_EQ(status.at("gone").as_object().size(), cache::kGoneCauses);
   EXPECT_EQ(status.at("bytes_written"), ~std::uint64_t{0});
   EXPECT_EQ(status.at("memory").at("budget_used_bytes"), 3);
   view.nodes_active = 3;
   EXPECT_EQ(Parse(StatusJson(view)).at("ready"), true);
+}
+
+TEST(EventsJson, TellsOfInstancesAndOfObjects) {
+  pool::EventLog log;
+  log.Add(5, pool::EventKind::kInstanceEnded, NodeId(3), InstanceId(0xAB), "killed");
+  log.Add(6, pool::EventKind::kObjectLost,
+          {.cause = "reclaimed",
+           .key = "photo",
+           .objects = 1,
+           .bytes = 9,
+           .instances = {{NodeId(3), InstanceId(0xAB)}, {NodeId(4), InstanceId()}}},
+          "why");
+  log.Add(7, pool::EventKind::kObjectsGone, {.cause = "evicted", .objects = 2, .bytes = 8}, "2");
+  const json::value expected = Parse(R"({"events": [
+    {"id": 1, "at_ms": 5, "kind": "instance_ended", "node": 3, "instance": "00000000000000ab",
+     "detail": "killed"},
+    {"id": 2, "at_ms": 6, "kind": "object_lost", "node": null, "instance": null, "detail": "why",
+     "cause": "reclaimed", "key": "photo", "objects": 1, "bytes": 9,
+     "instances": [{"node": 3, "instance": "00000000000000ab"}, {"node": 4, "instance": null}]},
+    {"id": 3, "at_ms": 7, "kind": "objects_gone", "node": null, "instance": null, "detail": "2",
+     "cause": "evicted", "key": null, "objects": 2, "bytes": 8, "instances": []}], "last_id": 3})");
+  EXPECT_EQ(EventsJson(log.After(0, 10), log.last_id()), json::serialize(expected));
 }
 
 TEST(ErrorJson, IsAnObjectWithTheReason) {

@@ -124,19 +124,38 @@ void AddClients(const SystemView& view, Families& out) {
              "Bytes sent to clients.");
 }
 
+std::size_t Index(cache::GoneCause cause) {
+  return static_cast<std::size_t>(cause);
+}
+
+Labels CauseLabel(std::size_t cause) {
+  return {{"cause", std::string(cache::GoneCauseName(static_cast<cache::GoneCause>(cause)))}};
+}
+
 void AddObjects(const SystemView& view, Families& out) {
   AddGauge(out, "objects", static_cast<double>(view.objects), "Objects stored now.");
   AddGauge(out, "object_bytes", static_cast<double>(view.object_bytes),
            "Size of all objects, as their users see it (without parity).");
   AddGauge(out, "objects_expiring", static_cast<double>(view.objects_expiring),
            "Objects stored now that have an expiry.");
-  AddCounter(out, "objects_expired_total", static_cast<double>(view.objects_expired),
+  const cache::GoneCounters& gone = view.cache.gone;
+  using cache::GoneCause;
+  auto& objects = AddFamily(out, MetricType::Counter, "objects_gone_total",
+                            "Objects that left other than by DEL or overwriting, by cause.");
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i)
+    AddSample(objects, static_cast<double>(Read(gone.objects[i])), CauseLabel(i));
+  auto& bytes = AddFamily(out, MetricType::Counter, "gone_bytes_total",
+                          "Bytes of objects that left other than by DEL or overwriting, by cause.");
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i)
+    AddSample(bytes, static_cast<double>(Read(gone.bytes[i])), CauseLabel(i));
+  // Sums and parts of these, by the names that dashboards know.
+  AddCounter(out, "objects_expired_total", gone.objects[Index(GoneCause::kExpired)],
              "Objects removed because their time had come.");
-  AddCounter(out, "objects_evicted_total", view.cache.objects_evicted,
+  AddCounter(out, "objects_evicted_total", gone.objects[Index(GoneCause::kEvicted)],
              "Objects removed to make room for others.");
-  AddCounter(out, "evicted_bytes_total", view.cache.bytes_evicted,
+  AddCounter(out, "evicted_bytes_total", gone.bytes[Index(GoneCause::kEvicted)],
              "Object bytes removed to make room for others.");
-  AddCounter(out, "objects_lost_total", view.cache.losses,
+  AddCounter(out, "objects_lost_total", static_cast<double>(gone.Lost()),
              "Objects dropped because fewer than d of their chunks survived.");
   AddCounter(out, "objects_written_total", view.cache.objects_written, "Objects written.");
   AddCounter(out, "writes_failed_total", view.cache.writes_failed, "Writes that failed.");
@@ -179,6 +198,21 @@ void AddRepairs(const SystemView& view, Families& out) {
              "Repair attempts that failed; each is tried again.");
 }
 
+void AddRebuild(const SystemView& view, Families& out) {
+  AddGauge(out, "rebuild_loading", view.loading ? 1 : 0,
+           "Is 1 while the directory is being rebuilt from what nodes hold.");
+  AddGauge(out, "rebuild_ratio", view.rebuilt_share, "Share of the keys that are rebuilt.");
+  AddCounter(out, "objects_rebuilt_total", view.cache.objects_rebuilt,
+             "Objects found on nodes when the directory was rebuilt.");
+  AddCounter(out, "rebuilt_bytes_total", view.cache.bytes_rebuilt, "Their object bytes.");
+  AddCounter(out, "chunks_listed_total", view.cache.chunks_listed,
+             "Chunks that nodes listed for it.");
+  AddCounter(out, "orphans_freed_total", view.cache.orphans_freed,
+             "Chunks among them that belonged to no object.");
+  AddCounter(out, "marks_unconfirmed_total", view.cache.marks_unconfirmed,
+             "Chunks of deleted objects of which a node did not confirm in time that they are.");
+}
+
 std::size_t CountNodes(const SystemView& view, pool::NodeState state) {
   std::size_t count = 0;
   for (const pool::NodeView& node : view.nodes) count += node.state == state ? 1 : 0;
@@ -218,8 +252,27 @@ void AddNodes(const SystemView& view, Families& out) {
              "Instances that ended, and their memory with them.");
   AddCounter(out, "instances_reclaimed_total", view.pool.instances_reclaimed,
              "Instances among those ended that the platform took away.");
+}
+
+void AddSessions(const SystemView& view, Families& out) {
+  AddCounter(out, "invocations_total", view.pool.invocations,
+             "Invocations of nodes, each of which begins a session.");
   AddCounter(out, "invocations_failed_total", view.pool.invocations_failed,
-             "Invocations that did not lead to an instance.");
+             "Invocations that the platform refused, or that ended in a fault.");
+  AddCounter(out, "warm_ups_total", view.pool.warm_ups,
+             "Invocations only to keep an instance from being reclaimed.");
+  AddCounter(out, "preflights_total", view.pool.preflights,
+             "PINGs sent because a node might have been about to end its session.");
+  AddCounter(out, "wake_demands_total", view.pool.demands,
+             "Times that requests had to wait for a node to wake, or to be sure that it is awake.");
+  AddCounter(out, "wakes_too_late_total", view.pool.wakes_too_late,
+             "Times that requests gave up the wait for a node: its chunks were taken as missing.");
+  AddCounter(out, "node_requests_total", view.pool.requests_of_sessions,
+             "Requests that nodes served, as they told when their sessions ended.");
+  if (view.wakes == nullptr) return;
+  auto& wakes = AddFamily(out, MetricType::Histogram, "wake_duration_seconds",
+                          "Time from an invocation to the node's PONG.");
+  wakes.metric.emplace_back().histogram = ToPrometheus(*view.wakes);
 }
 
 }  // namespace
@@ -232,7 +285,9 @@ std::string RenderMetrics(const SystemView& view) {
   AddObjects(view, families);
   AddReads(view, families);
   AddRepairs(view, families);
+  AddRebuild(view, families);
   AddNodes(view, families);
+  AddSessions(view, families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -122,7 +122,7 @@ int PrintStatus(const boost::json::value& answer, bool json) {
 
 int PrintNodes(const boost::json::value& answer, bool json) {
   if (!json) fmt::print("{}", NodesText(answer));
-  return AllNodesActive(answer) ? kExitOk : kExitDegraded;
+  return AllNodesServe(answer) ? kExitOk : kExitDegraded;
 }
 
 int PrintObject(const boost::json::value& answer, bool json) {

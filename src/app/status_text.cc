@@ -77,15 +77,31 @@ std::string Bar(std::uint64_t used, std::uint64_t limit) {
                      FormatByteSize(limit));
 }
 
+// Those that are asleep, or waking, serve too: a request wakes them.
+std::uint64_t Serving(const json::value& status) {
+  return Number(status, "/nodes/active") + Number(status, "/nodes/asleep") +
+         Number(status, "/nodes/waking");
+}
+
 std::string Health(const json::value& status) {
-  const std::uint64_t active = Number(status, "/nodes/active");
+  const std::uint64_t serving = Serving(status);
   const std::uint64_t total = Number(status, "/nodes/total");
   if (!Truth(status, "/ready")) {
-    return fmt::format("NOT READY: {} of {} nodes are active, code {} needs {}", active, total,
+    return fmt::format("NOT READY: {} of {} nodes serve, code {} needs {}", serving, total,
                        Text(status, "/code"), Number(status, "/nodes/needed"));
   }
-  if (active < total) return fmt::format("DEGRADED: {} of {} nodes are active", active, total);
+  if (serving < total) return fmt::format("DEGRADED: {} of {} nodes serve", serving, total);
   return "healthy";
+}
+
+std::string NodeCounts(const json::value& status) {
+  std::string text = fmt::format("{} of {} active", Number(status, "/nodes/active"),
+                                 Number(status, "/nodes/total"));
+  for (const std::string state : {"asleep", "waking", "starting", "down"}) {
+    if (const auto count = Number(status, "/nodes/" + state); count > 0)
+      text += fmt::format(", {} {}", count, state);
+  }
+  return text;
 }
 
 std::string Hits(const json::value& status) {
@@ -150,6 +166,25 @@ std::string Repairs(const json::value& status) {
   return text + fmt::format(", {} failed", Grouped(Number(status, "/repairs/failed")));
 }
 
+// "2 objects: 2 reclaimed, 0 corrupt; others gone: 9 evicted, 4 expired, 0 flushed, 0 torn"
+std::string Losses(const json::value& status) {
+  const auto gone = [&](std::string_view cause) {
+    return fmt::format("{} {}", Grouped(Number(status, fmt::format("/gone/{}/objects", cause))),
+                       cause);
+  };
+  return fmt::format("{}: {}, {}; others gone: {}, {}, {}, {}",
+                     Counted(Number(status, "/losses"), "object"), gone("reclaimed"),
+                     gone("corrupt"), gone("evicted"), gone("expired"), gone("flushed"),
+                     gone("torn"));
+}
+
+// "the directory is being rebuilt: 12.5% of the keys, 1,024 objects so far"
+std::string Loading(const json::value& status) {
+  return fmt::format("the directory is being rebuilt: {:.1f}% of the keys, {} so far",
+                     Real(status, "/rebuild/share") * 100,
+                     Counted(Number(status, "/rebuild/objects"), "object"));
+}
+
 }  // namespace
 
 std::string StatusText(const json::value& status) {
@@ -161,8 +196,7 @@ std::string StatusText(const json::value& status) {
                      Text(status, "/listen"), Health(status)) +
          line("up", fmt::format("{}, platform {}, code {}", DescribeDuration(uptime),
                                 Text(status, "/platform"), Text(status, "/code"))) +
-         line("nodes", fmt::format("{} of {} active", Number(status, "/nodes/active"),
-                                   Number(status, "/nodes/total"))) +
+         line("nodes", NodeCounts(status)) +
          line("objects", fmt::format("{}, {}", Grouped(Number(status, "/objects")),
                                      FormatByteSize(Number(status, "/object_bytes")))) +
          line("capacity", Bar(Number(status, "/stored_bytes"), Number(status, "/capacity_bytes"))) +
@@ -171,8 +205,8 @@ std::string StatusText(const json::value& status) {
               fmt::format("{}; {} failed, {} degraded", Grouped(Number(status, "/writes")),
                           Grouped(Number(status, "/writes_failed")),
                           Grouped(Number(status, "/writes_degraded")))) +
-         line("repairs", Repairs(status)) +
-         line("losses", Counted(Number(status, "/losses"), "object")) +
+         line("repairs", Repairs(status)) + line("losses", Losses(status)) +
+         (Truth(status, "/rebuild/loading") ? line("loading", Loading(status)) : "") +
          line("clients", Grouped(Number(status, "/clients"))) +
          line("memory", fmt::format("{} resident; {} of {} for requests in flight",
                                     FormatByteSize(Number(status, "/memory_rss_bytes")),
@@ -182,7 +216,7 @@ std::string StatusText(const json::value& status) {
 
 bool IsDegraded(const json::value& status) {
   return !Truth(status, "/ready") ||
-         Number(status, "/nodes/active") < Number(status, "/nodes/total");
+         Serving(status) < Number(status, "/nodes/total");
 }
 
 std::string NodesText(const json::value& nodes) {
@@ -208,11 +242,14 @@ std::string NodesText(const json::value& nodes) {
                                                     Bar(used, limit));
 }
 
-bool AllNodesActive(const json::value& nodes) {
+bool AllNodesServe(const json::value& nodes) {
   const json::array* rows = nodes.if_array();
   return rows != nullptr && !rows->empty() &&
          std::all_of(rows->begin(), rows->end(),
-                     [](const json::value& node) { return Text(node, "/state") == "active"; });
+                     [](const json::value& node) {
+                       const std::string state = Text(node, "/state");
+                       return state != "starting" && state != "down";
+                     });
 }
 
 std::string ObjectText(const json::value& object, WallMillis now) {
@@ -276,9 +313,13 @@ bool HasUnreadable(const json::value& doctor) {
 std::string EventText(const json::value& event) {
   const std::uint64_t at_ms = Number(event, "/at_ms");
   const auto at = static_cast<std::time_t>(at_ms / 1000);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z  {:<18}  node {:<4}  {:<16}  {}", fmt::gmtime(at),
-                     at_ms % 1000, Text(event, "/kind"), Number(event, "/node"),
-                     Text(event, "/instance"), Text(event, "/detail"));
+  const json::value* node = Find(event, "/node");
+  const std::string where =
+      node == nullptr || node->is_null()
+          ? ""
+          : fmt::format("node {:<4}  {:<16}  ", Number(event, "/node"), Text(event, "/instance"));
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z  {:<18}  {}{}", fmt::gmtime(at), at_ms % 1000,
+                     Text(event, "/kind"), where, Text(event, "/detail"));
 }
 
 std::uint64_t EventNumber(const json::value& event) {

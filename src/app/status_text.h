@@ -19,7 +19,7 @@ bool IsDegraded(const boost::json::value& status);
 
 // Of /api/v1/nodes: a table, and a line that sums it up.
 std::string NodesText(const boost::json::value& nodes);
-bool AllNodesActive(const boost::json::value& nodes);
+bool AllNodesServe(const boost::json::value& nodes);
 
 // Of /api/v1/objects/{key}, at the time `now`.
 std::string ObjectText(const boost::json::value& object, WallMillis now);

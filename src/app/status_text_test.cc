@@ -21,6 +21,9 @@ json::value HealthyStatus() {
     "objects":12345,"object_bytes":3221225472,
     "stored_bytes":2147483648,"capacity_bytes":8589934592,"clients":7,
     "hits":981,"misses":19,"misses_absent":16,"misses_lost":2,"misses_unavailable":1,"losses":2,
+    "gone":{"reclaimed":{"objects":2,"bytes":9},"corrupt":{"objects":0,"bytes":0},
+            "evicted":{"objects":1234,"bytes":0},"expired":{"objects":4,"bytes":0},
+            "flushed":{"objects":0,"bytes":0},"torn":{"objects":0,"bytes":0}},
     "degraded_reads":3,"broken_reads":0,"writes":500,"writes_failed":4,"writes_degraded":5,
     "repairs":{"queued":6,"done":24,"failed":1,"bytes":1000},
     "memory_rss_bytes":47185920,
@@ -37,7 +40,8 @@ TEST(StatusText, ShowsAHealthyServerOnOneScreen) {
             "  reads     1,000, 98.1% hits; 3 degraded, 2 lost, 1 unavailable, 0 broken\n"
             "  writes    500; 4 failed, 5 degraded\n"
             "  repairs   24 chunks; 6 queued, 1 failed\n"
-            "  losses    2 objects\n"
+            "  losses    2 objects: 2 reclaimed, 0 corrupt; others gone: 1,234 evicted, 4 expired, "
+            "0 flushed, 0 torn\n"
             "  clients   7\n"
             "  memory    45 MiB resident; 1 MiB of 64 MiB for requests in flight\n");
   EXPECT_FALSE(IsDegraded(HealthyStatus()));
@@ -46,7 +50,7 @@ TEST(StatusText, ShowsAHealthyServerOnOneScreen) {
 TEST(StatusText, SaysFirstThatNodesAreMissing) {
   json::value status = HealthyStatus();
   status.at("nodes").at("active") = 14;
-  EXPECT_THAT(StatusText(status), HasSubstr(": DEGRADED: 14 of 16 nodes are active\n"));
+  EXPECT_THAT(StatusText(status), HasSubstr(": DEGRADED: 14 of 16 nodes serve\n"));
   EXPECT_TRUE(IsDegraded(status));
 }
 
@@ -55,7 +59,7 @@ TEST(StatusText, SaysFirstThatTooFewNodesAreLeft) {
   status.at("nodes").at("active") = 11;
   status.at("ready") = false;
   EXPECT_THAT(StatusText(status),
-              HasSubstr(": NOT READY: 11 of 16 nodes are active, code 10+2 needs 12\n"));
+              HasSubstr(": NOT READY: 11 of 16 nodes serve, code 10+2 needs 12\n"));
   EXPECT_TRUE(IsDegraded(status));
 }
 
@@ -80,10 +84,19 @@ TEST(StatusText, SurvivesAnswersOfAnotherShape) {
     const json::value value = json::parse(text);
     EXPECT_THAT(StatusText(value), StartsWith("infinicache - at")) << text;
     EXPECT_TRUE(IsDegraded(value)) << text;
-    EXPECT_FALSE(AllNodesActive(value)) << text;
+    EXPECT_FALSE(AllNodesServe(value)) << text;
     EXPECT_FALSE(NodesText(value).empty()) << text;
     EXPECT_FALSE(ObjectText(value, 0).empty()) << text;
   }
+}
+
+TEST(EventText, NamesTheNodeOfAnInstanceAndNoneOfObjects) {
+  EXPECT_EQ(EventText(json::parse(R"({"at_ms":5,"kind":"instance_ended","node":3,
+                "instance":"00000000000000ab","detail":"killed"})")),
+            "1970-01-01T00:00:00.005Z  instance_ended      node 3     00000000000000ab  killed");
+  EXPECT_EQ(EventText(json::parse(R"({"at_ms":5,"kind":"objects_gone","node":null,
+                "instance":null,"detail":"2 evicted, 8 B"})")),
+            "1970-01-01T00:00:00.005Z  objects_gone        2 evicted, 8 B");
 }
 
 TEST(NodesText, ShowsOneLinePerNodeAndTheSum) {
@@ -97,8 +110,8 @@ TEST(NodesText, ShowsOneLinePerNodeAndTheSum) {
             "   0  active   77  127.0.0.1:4000  00ab       1,200  1 MiB  4 MiB\n"
             "  10  down      -  -               -              0    0 B  4 MiB\n"
             "1 of 2 nodes active; [###...........................]   12%  1 MiB of 8 MiB\n");
-  EXPECT_FALSE(AllNodesActive(nodes));
-  EXPECT_TRUE(AllNodesActive(json::array({nodes.at(0)})));
+  EXPECT_FALSE(AllNodesServe(nodes));
+  EXPECT_TRUE(AllNodesServe(json::array({nodes.at(0)})));
 }
 
 json::value Object() {

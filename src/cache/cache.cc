@@ -1,9 +1,14 @@
 #include "cache/cache.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
+#include "base/log.h"
+#include "cache/rebuilder.h"
 
 namespace infinicache::cache {
 namespace {
@@ -12,6 +17,9 @@ namespace {
 // them.
 constexpr Duration kSweepEvery = std::chrono::milliseconds(100);
 constexpr std::size_t kSweepBatch = 2000;
+// What left in bulk is told in sums of this long.
+constexpr Duration kTellEvery = std::chrono::seconds(1);
+constexpr std::size_t kEndedMax = 4096;
 
 }  // namespace
 
@@ -42,7 +50,7 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
     repairers_[next]->loop().Post([&repairer = *repairers_[next]] { repairer.Wake(); });
   });
   pool_.set_on_instance_lost(
-      [this](NodeId node, pool::Epoch epoch) { OnInstanceLost(node, epoch); });
+      [this](NodeId node, pool::Epoch epoch, InstanceId id) { OnInstanceLost(node, epoch, id); });
 }
 
 Cache::~Cache() = default;
@@ -58,6 +66,38 @@ void Cache::Stop() {
   for (const auto& worker : workers_) worker->loop().Post([&w = *worker] { w.Stop(); });
   for (const auto& repairer : repairers_) repairer->loop().Post([&r = *repairer] { r.Stop(); });
   workers_[0]->loop().Post([queue = reclaim_queue_] { queue->Stop(); });
+}
+
+net::Task<> Cache::Adopt(std::vector<pool::Place> instances) {
+  constexpr Duration kPoll = std::chrono::milliseconds(2);
+  shared_.rebuild.Start();
+  pool_.mutable_events().Add(shared_.clock.WallNow(), pool::EventKind::kRebuildStarted,
+                             fmt::format("from {} of {} nodes", instances.size(), pool_.size()));
+  control_.Spawn(Rebuild(std::move(instances)));
+  while (!shared_.rebuild.versions_known() && !stopping_) co_await control_.Sleep(kPoll);
+}
+
+net::Task<> Cache::Rebuild(std::vector<pool::Place> instances) {
+  constexpr Duration kPoll = std::chrono::milliseconds(5);
+  const TimePoint begin = net::EventLoop::Now();
+  const std::size_t lost = pool_.size() - instances.size();
+  const auto run = [](Worker& worker, std::vector<pool::Place> places,
+                      std::size_t nodes_lost) -> net::Task<> {
+    Rebuilder rebuilder(worker, std::move(places), nodes_lost);
+    co_await rebuilder.Run();
+  };
+  workers_[0]->loop().Spawn(run(*workers_[0], std::move(instances), lost));
+  while (shared_.rebuild.loading() && !stopping_) co_await control_.Sleep(kPoll);
+  if (stopping_) co_return;
+  const auto millis =
+      std::chrono::duration_cast<std::chrono::milliseconds>(net::EventLoop::Now() - begin);
+  const CacheStats& stats = shared_.stats;
+  const std::string summary =
+      fmt::format("{} objects, {} from {} chunks in {} ms; {} chunks freed",
+                  Read(stats.objects_rebuilt), FormatByteSize(Read(stats.bytes_rebuilt)),
+                  Read(stats.chunks_listed), millis.count(), Read(stats.orphans_freed));
+  LOG_INFO("directory rebuilt: {}", summary);
+  pool_.mutable_events().Add(shared_.clock.WallNow(), pool::EventKind::kRebuilt, summary);
 }
 
 std::optional<ObjectView> Cache::Describe(std::string_view key) {
@@ -80,8 +120,10 @@ std::optional<ObjectView> Cache::Describe(std::string_view key) {
 }
 
 // Runs on the control loop, which carries no user traffic: the scan may take its time.
-void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch) {
+void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance) {
   const pool::Place lost{node, epoch};
+  if (ended_.size() == kEndedMax) ended_.pop_front();
+  ended_.emplace_back(lost, instance);
   if (!repairing_since_) repairing_since_ = net::EventLoop::Now();
   std::uint64_t cursor = 0;
   do {
@@ -111,6 +153,42 @@ RepairNeed Cache::Survey(const ObjectRecord& object) const {
   need.lost = surviving < needed;
   need.spare = need.lost ? 0 : surviving - needed;
   return need;
+}
+
+void Cache::TellGone() {
+  const GoneLog::News news = shared_.gone.Take();
+  for (const GoneLog::Loss& loss : news.losses) TellLoss(loss);
+  for (std::size_t i = 0; i < kGoneCauses; ++i) {
+    const GoneLog::Sum& sum = news.others[i];
+    if (sum.objects == 0) continue;
+    const std::string_view cause = GoneCauseName(static_cast<GoneCause>(i));
+    pool_.mutable_events().Add(
+        shared_.clock.WallNow(), pool::EventKind::kObjectsGone,
+        {.cause = cause, .objects = sum.objects, .bytes = sum.bytes},
+        fmt::format("{} {}, {}", sum.objects, cause, FormatByteSize(sum.bytes)));
+  }
+}
+
+void Cache::TellLoss(const GoneLog::Loss& loss) {
+  const std::string_view cause = GoneCauseName(loss.cause);
+  pool::ObjectsGone gone{.cause = cause, .key = loss.key, .objects = 1, .bytes = loss.bytes};
+  std::string nodes;
+  for (const pool::Place place : loss.chunks) {
+    gone.instances.push_back({place.node, InstanceAt(place)});
+    nodes += fmt::format("{}{}", nodes.empty() ? "" : ", ", place.node.value());
+  }
+  const std::string detail = fmt::format("{}, {}, {}; its chunks were on nodes {}", loss.key,
+                                         FormatByteSize(loss.bytes), cause, nodes);
+  pool_.mutable_events().Add(shared_.clock.WallNow(), pool::EventKind::kObjectLost, std::move(gone),
+                             detail);
+}
+
+// 0: it ended long ago.
+InstanceId Cache::InstanceAt(pool::Place place) const {
+  if (IsAlive(place)) return pool_.View()[place.node.value()].instance;
+  const auto ended = std::find_if(ended_.rbegin(), ended_.rend(),
+                                  [&](const auto& entry) { return entry.first == place; });
+  return ended == ended_.rend() ? InstanceId() : ended->second;
 }
 
 // Repair is over when nothing waits and nothing has moved since the last look.
@@ -146,6 +224,10 @@ void Cache::SweepExpired() {
   std::size_t removed = 0;
   sweep_cursor_ = directory().RemoveExpired(sweep_cursor_, kSweepBatch, &removed);
   WatchRepair();
+  if (const TimePoint now = net::EventLoop::Now(); now - told_at_ >= kTellEvery) {
+    told_at_ = now;
+    TellGone();
+  }
   sweep_.Start(kSweepEvery, [this] { SweepExpired(); });
 }
 

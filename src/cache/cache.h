@@ -6,10 +6,12 @@
 
 #include <array>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cache/reclaim_queue.h"
@@ -79,6 +81,12 @@ class Cache {
   // happened. To a tenth of a second. On the control loop.
   std::optional<Duration> longest_repair() const { return longest_repair_; }
 
+  // Rebuilds the directory from what these instances hold, which are known to the pool by now;
+  // their links may still be dialling. Call before clients are served. Returns when versions of
+  // writes are above all that the nodes have: then clients may be served, while the rest goes on in
+  // the background (shared().rebuild). On the control loop.
+  net::Task<> Adopt(std::vector<pool::Place> instances);
+
   // Looks at every object: on the control loop, in portions; about 1 µs for each.
   net::Task<Risk> SurveyRisk();
 
@@ -86,7 +94,12 @@ class Cache {
   std::optional<ObjectView> Describe(std::string_view key);
 
  private:
-  void OnInstanceLost(NodeId node, pool::Epoch epoch);
+  net::Task<> Rebuild(std::vector<pool::Place> instances);
+  void OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance);
+  // Logs what has left since the last call as events; every kTellEvery.
+  void TellGone();
+  void TellLoss(const GoneLog::Loss& loss);
+  InstanceId InstanceAt(pool::Place place) const;
   bool IsAlive(pool::Place place) const;
   RepairNeed Survey(const ObjectRecord& object) const;
   void WatchRepair();
@@ -106,6 +119,8 @@ class Cache {
   std::optional<TimePoint> repairing_since_;
   std::uint64_t repair_bytes_seen_ = 0;
   std::optional<Duration> longest_repair_;
+  TimePoint told_at_{};
+  std::deque<std::pair<pool::Place, InstanceId>> ended_;  // the last kEndedMax instances that ended
 };
 
 }  // namespace infinicache::cache

@@ -7,6 +7,9 @@
 // The nodes are servers on loopback sockets. Control and data share one event loop, which runs
 // while one of the functions waits and at no other time. Nodes named in Options::apart live on a
 // loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
+//
+// Crash() ends the proxy but not the nodes, in the middle of whatever it did; Restart() makes
+// another one that rebuilds its directory from them.
 #pragma once
 
 #include <chrono>
@@ -30,6 +33,7 @@
 #include "net/testing.h"
 #include "node/node_server.h"
 #include "pool/pool.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 
@@ -54,14 +58,22 @@ class PlatformForTest final : public platform::Platform {
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId node, const platform::Invocation& invocation) override {
-    if (!reviving) return;
+    if (servers_.contains(node)) {  // a proxy that was restarted finds it
+      control_.Post([this, node] { observer_->OnInstanceReady(instances_[node]); });
+      LoopOf(node).Post([&server = *servers_[node], session = invocation.session] {
+        server.Invoke({session});
+      });
+      sessions_[node] = invocation.session;
+      return;
+    }
     sessions_[node] = invocation.session;
+    if (!reviving) return;
     node::NodeOptions options;
     options.memory_bytes = traits_.node_memory_bytes;
     options.node = node;
     options.secret = kSecretForTest;
     options.test_hooks = true;
-    net::EventLoop& loop = set_apart_.contains(node.value()) ? apart_ : control_;
+    net::EventLoop& loop = LoopOf(node);
     auto server = std::make_unique<node::NodeServer>(loop, options);
     const Status started = server->Start();
     CHECK(started, "{}", started.error().message);
@@ -94,8 +106,14 @@ class PlatformForTest final : public platform::Platform {
   platform::InstanceCounts Count() const override { return {servers_.size(), 0, 0}; }
 
   bool reviving = true;  // whether invocations lead to an instance
+  // Does what `node` was invoked for while reviving was false.
+  void Revive(NodeId node) { Invoke(node, {.session = sessions_[node]}); }
 
  private:
+  net::EventLoop& LoopOf(NodeId node) {
+    return set_apart_.contains(node.value()) ? apart_ : control_;
+  }
+
   net::EventLoop& control_;
   net::EventLoop& apart_;
   const std::set<std::uint32_t> set_apart_;
@@ -132,6 +150,10 @@ class ClusterForTest {
   }
   ~ClusterForTest() {
     stalled_ = false;
+    if (second_) {
+      second_->cache.Stop();
+      second_->pool.Stop(Duration(0));
+    }
     cache_.Stop();
     pool_.Stop(Duration(0));
     net::RunReady(loop_);
@@ -139,12 +161,12 @@ class ClusterForTest {
   }
 
   net::EventLoop& loop() { return loop_; }
-  pool::Pool& pool() { return pool_; }
-  Cache& cache() { return cache_; }
-  Worker& worker() { return cache_.worker(0); }
-  Directory& directory() { return cache_.directory(); }
+  pool::Pool& pool() { return second_ ? second_->pool : pool_; }
+  Cache& cache() { return second_ ? second_->cache : cache_; }
+  Worker& worker() { return cache().worker(0); }
+  Directory& directory() { return cache().directory(); }
   ManualClock& clock() { return clock_; }
-  const CacheStats& stats() const { return cache_.stats(); }
+  const CacheStats& stats() const { return second_ ? second_->cache.stats() : cache_.stats(); }
   PlatformForTest& platform() { return platform_; }
 
   void RunUntil(const std::function<bool()>& done,
@@ -167,6 +189,33 @@ class ClusterForTest {
     net::Started<T> started(loop_, std::move(task));
     RunUntil([&] { return started.done(); }, place);
     return started.Get();
+  }
+
+  // What the proxy has not sent yet is lost with it. Once.
+  void Crash() {
+    cache_.Stop();
+    cache_.worker(0).links().Stop();
+    RunUntil([this] { return cache_.worker(0).links().connected() == 0; });
+  }
+  // Another proxy finds those nodes that live, and begins to rebuild its directory.
+  void BeginRestart() {
+    second_ = std::make_unique<Proxy>(*this);
+    second_->cache.Start();
+    second_->pool.Start();
+    const bool stalled = std::exchange(stalled_, false);
+    RunUntil([this] { return pool().active() == platform_.Count().busy; });
+    stalled_ = stalled;
+    std::vector<pool::Place> places;
+    for (std::uint32_t i = 0; i < pool().size(); ++i) {
+      const pool::Epoch epoch(pool().shared(NodeId(i)).epoch);
+      if (epoch != pool::Epoch()) places.push_back({NodeId(i), epoch});
+    }
+    loop_.Spawn(cache().Adopt(std::move(places)));
+    net::RunReady(loop_);
+  }
+  void Restart() {
+    BeginRestart();
+    RunUntil([this] { return !cache().shared().rebuild.loading(); });
   }
 
   // The nodes set apart stop, as by SIGSTOP, or go on.
@@ -230,19 +279,44 @@ class ClusterForTest {
               byte) == wire::FrameType::kPong);
   }
 
+  // The chunks that the node lists (one page of them); none if there is no link to it.
+  std::vector<wire::InventoryEntry> InventoryOf(NodeId node) {
+    Answer answer;
+    pool::Link& link = worker().links().at(node);
+    if (!link.connected()) return {};
+    wire::FrameHeader header;
+    header.type = wire::FrameType::kInventory;
+    header.flags = wire::kFlagFirst;
+    header.request = link.Register(&answer);
+    link.Send(header);
+    RunUntil([&] { return answer.type != wire::FrameType::kHello; });
+    auto entries = wire::ParseInventoryPage(*answer.payload);
+    CHECK(entries, "{}", entries.error().message);
+    return std::move(*entries);
+  }
+  // What the nodes have noted as the expiry of the key's chunks, one for each chunk.
+  std::vector<WallMillis> ExpiriesOnNodes(std::string_view key) {
+    std::vector<WallMillis> expiries;
+    for (std::uint32_t i = 0; i < pool().size(); ++i) {
+      for (const wire::InventoryEntry& entry : InventoryOf(NodeId(i)))
+        if (entry.meta.key == key) expiries.push_back(entry.meta.expires_at_ms);
+    }
+    return expiries;
+  }
+
   std::uint64_t ChunksOnNodes() {
     std::uint64_t chunks = 0;
-    for (const pool::NodeShared& node : pool_.shared()) chunks += node.chunks;
+    for (const pool::NodeShared& node : pool().shared()) chunks += node.chunks;
     return chunks;
   }
   std::uint64_t BytesOnNodes() {
     std::uint64_t bytes = 0;
-    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_used;
+    for (const pool::NodeShared& node : pool().shared()) bytes += node.bytes_used;
     return bytes;
   }
   std::uint64_t BytesReserved() {
     std::uint64_t bytes = 0;
-    for (const pool::NodeShared& node : pool_.shared()) bytes += node.bytes_reserved;
+    for (const pool::NodeShared& node : pool().shared()) bytes += node.bytes_reserved;
     return bytes;
   }
   std::size_t OpenRequests() {
@@ -256,7 +330,7 @@ class ClusterForTest {
         [this] {
           return ChunksOnNodes() == 0 && BytesOnNodes() == 0 && BytesReserved() == 0 &&
                  OpenRequests() == 0 && worker().budget().used() == 0 &&
-                 cache_.shared().reclaimer->pending() == 0;
+                 cache().shared().reclaimer->pending() == 0;
         },
         place);
   }
@@ -264,12 +338,16 @@ class ClusterForTest {
  private:
   class Answer final : public pool::FrameSink {
    public:
-    Target OnData(pool::Link&, const wire::FrameHeader&) override { return {}; }
+    Target OnData(pool::Link&, const wire::FrameHeader& header) override {
+      payload->resize(header.payload_bytes);
+      return {Target::Kind::kMemory, reinterpret_cast<std::byte*>(payload->data()), payload};
+    }
     void OnFrame(pool::Link& link, const wire::FrameHeader& header) override {
       type = header.type;
       link.Forget(header.request);
     }
     void OnLinkLost(pool::Link&, std::uint64_t) override { CHECK(false, "the link was lost"); }
+    std::shared_ptr<std::string> payload = std::make_shared<std::string>();
     wire::FrameType type = wire::FrameType::kHello;
   };
 
@@ -303,6 +381,14 @@ class ClusterForTest {
   pool::Pool pool_;
   std::vector<net::EventLoop*> loops_{&loop_};
   Cache cache_;
+  struct Proxy {
+    explicit Proxy(ClusterForTest& of)
+        : pool(of.loop_, of.platform_, PoolOptions(of.pool_.size())),
+          cache(of.loop_, pool, of.clock_, of.cache_.options(), of.loops_) {}
+    pool::Pool pool;
+    Cache cache;
+  };
+  std::unique_ptr<Proxy> second_;
 };
 
 }  // namespace infinicache::cache

@@ -23,14 +23,21 @@ Directory::Tree::iterator Directory::Locate(Shard& shard, std::uint64_t hash,
   return shard.objects.end();
 }
 
-ObjectRef Directory::Detach(Shard& shard, Tree::iterator where) {
+ObjectRef Directory::Detach(Shard& shard, Tree::iterator where, long others) {
   ObjectRef object = std::move(where->second);
+  if (object.use_count() > 1 + others) object->TellDeleted();
   shard.objects.erase(where);
   object->set_owned(false);
   evictor_.Remove(*object);
   size_.fetch_sub(1, std::memory_order_relaxed);
   bytes_.fetch_sub(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, -1);
+  return object;
+}
+
+ObjectRef Directory::DetachExpired(Shard& shard, Tree::iterator where) {
+  ObjectRef object = Detach(shard, where);
+  gone_.Count(GoneCause::kExpired, 1, object->bytes());
   return object;
 }
 
@@ -42,8 +49,7 @@ ObjectRef Directory::Find(std::string_view key) {
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
   if (found->second->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
-    expired = Detach(shard, found);
+    expired = DetachExpired(shard, found);
     return nullptr;
   }
   return found->second;
@@ -57,8 +63,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   const std::scoped_lock lock(shard.mutex);
   auto found = Locate(shard, hash, object->key());
   if (found != shard.objects.end() && found->second->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
-    expired = Detach(shard, found);
+    expired = DetachExpired(shard, found);
     found = shard.objects.end();
   }
   const bool present = found != shard.objects.end();
@@ -73,7 +78,7 @@ Directory::CommitResult Directory::Commit(ObjectRef object, Condition condition,
   object->set_owned(true);
   object->set_used_at(clock_.WallNow());
   evictor_.Add(*object, present ? found->second.get() : nullptr);
-  if (present) Detach(shard, found);
+  if (present) Detach(shard, found, 1);
   size_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(object->bytes(), std::memory_order_relaxed);
   CountExpiry(*object, 1);
@@ -88,11 +93,11 @@ ObjectRef Directory::Remove(std::string_view key) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, hash, key);
   if (found == shard.objects.end()) return nullptr;
-  removed = Detach(shard, found);
-  if (removed->IsExpired(clock_.WallNow())) {
-    expired_.fetch_add(1, std::memory_order_relaxed);
+  if (found->second->IsExpired(clock_.WallNow())) {
+    removed = DetachExpired(shard, found);
     return nullptr;
   }
+  removed = Detach(shard, found);
   return removed;
 }
 
@@ -101,7 +106,7 @@ bool Directory::RemoveIfCurrent(const ObjectRef& object) {
   const std::scoped_lock lock(shard.mutex);
   const auto found = Locate(shard, object->id().value(), object->key());
   if (found == shard.objects.end() || found->second != object) return false;
-  Detach(shard, found);  // the caller holds a reference, so nothing is freed under the lock
+  Detach(shard, found, 1);  // the caller holds a reference, so nothing is freed under the lock
   return true;
 }
 
@@ -133,16 +138,16 @@ void Directory::CountExpiry(ObjectRecord& object, int by) {
   expiring_.fetch_add(static_cast<std::size_t>(by), std::memory_order_relaxed);
 }
 
-std::size_t Directory::Clear() {
-  std::size_t removed = 0;
+std::vector<ObjectRef> Directory::Clear() {
+  std::vector<ObjectRef> dropped;
   for (Shard& shard : shards_) {
-    std::vector<ObjectRef> dropped;
     const std::scoped_lock lock(shard.mutex);
-    dropped.reserve(shard.objects.size());
-    while (!shard.objects.empty()) dropped.push_back(Detach(shard, shard.objects.begin()));
-    removed += dropped.size();
+    while (!shard.objects.empty()) {
+      dropped.push_back(Detach(shard, shard.objects.begin()));
+      gone_.Count(GoneCause::kFlushed, 1, dropped.back()->bytes());
+    }
   }
-  return removed;
+  return dropped;
 }
 
 std::uint64_t Directory::Scan(std::uint64_t cursor, std::size_t count,
@@ -184,12 +189,11 @@ std::uint64_t Directory::RemoveExpired(std::uint64_t cursor, std::size_t count,
     auto it = shard.objects.lower_bound(cursor);
     for (std::size_t seen = 0; it != shard.objects.end() && seen < count; ++seen) {
       const auto current = it++;
-      if (current->second->IsExpired(now)) expired.push_back(Detach(shard, current));
+      if (current->second->IsExpired(now)) expired.push_back(DetachExpired(shard, current));
     }
     if (it != shard.objects.end()) next = it->first;
   }
   *removed += expired.size();
-  expired_.fetch_add(expired.size(), std::memory_order_relaxed);
   if (next != 0) return next;
   return index + 1 < shards_.size() ? (std::uint64_t{index} + 1) << (64 - kShardBits) : 0;
 }

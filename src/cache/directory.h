@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "cache/evictor.h"
+#include "cache/gone_log.h"
 #include "cache/object.h"
 
 namespace infinicache::cache {
@@ -41,8 +42,10 @@ class Directory {
     ObjectRef previous;  // what the key was before, whether or not committed
   };
 
-  // Tells `evictor` of all that comes and goes. REQUIRES: the arguments outlive the directory.
-  Directory(const Clock& clock, Evictor& evictor) : clock_(clock), evictor_(evictor) {}
+  // Tells `evictor` of all that comes and goes, and counts what expires or is flushed in `gone`.
+  // REQUIRES: the arguments outlive the directory.
+  Directory(const Clock& clock, Evictor& evictor, GoneLog& gone)
+      : clock_(clock), evictor_(evictor), gone_(gone) {}
   ~Directory();
 
   // The key's object, or null.
@@ -61,8 +64,8 @@ class Directory {
   // Changes when `object` expires (ObjectRecord::kNever: not at all) if it still is its key's
   // value.
   bool SetExpiry(const ObjectRef& object, WallMillis when);
-  // Removes everything; returns how many.
-  std::size_t Clear();
+  // Removes everything (a flush); returns what it was.
+  std::vector<ObjectRef> Clear();
 
   // Visits up to `count` keys from `cursor` on (0: from the start), and returns the cursor to go on
   // with, 0 at the end.
@@ -77,8 +80,6 @@ class Directory {
   std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   // Keys that have an expiry.
   std::size_t expiring() const { return expiring_.load(std::memory_order_relaxed); }
-  // Keys that expired so far.
-  std::uint64_t expired() const { return expired_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr unsigned kShardBits = 6;
@@ -92,19 +93,22 @@ class Directory {
   Shard& ShardOf(std::uint64_t hash) { return shards_[hash >> (64 - kShardBits)]; }
   // The key's record, expired or not. REQUIRES: the shard is locked.
   static Tree::iterator Locate(Shard& shard, std::uint64_t hash, std::string_view key);
-  // Takes a record out. REQUIRES: the shard is locked. The caller drops the reference after
-  // unlocking.
-  ObjectRef Detach(Shard& shard, Tree::iterator where);
+  // Takes a record out. The caller drops the reference after unlocking. If there are more
+  // references than ours and the caller's (`others`), somebody reads it on: its chunks stay for
+  // now, and their nodes are told that it is deleted. REQUIRES: the shard is locked.
+  ObjectRef Detach(Shard& shard, Tree::iterator where, long others = 0);
+  // As Detach, for a record that has expired.
+  ObjectRef DetachExpired(Shard& shard, Tree::iterator where);
   // Counts `object` among those with an expiry, or no longer. REQUIRES: its shard is locked.
   void CountExpiry(ObjectRecord& object, int by);
 
   const Clock& clock_;
   Evictor& evictor_;
+  GoneLog& gone_;
   std::array<Shard, 1U << kShardBits> shards_;
   std::atomic<std::size_t> size_{0};
   std::atomic<std::uint64_t> bytes_{0};
   std::atomic<std::size_t> expiring_{0};
-  std::atomic<std::uint64_t> expired_{0};
 };
 
 }  // namespace infinicache::cache

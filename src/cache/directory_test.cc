@@ -15,6 +15,7 @@
 
 #include "base/random.h"
 #include "cache/reclaimer_for_test.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
@@ -53,7 +54,9 @@ class DirectoryTest : public testing::Test {
   ManualClock clock_;
   std::shared_ptr<ReclaimerForTest> reclaimer_ = std::make_shared<ReclaimerForTest>();
   Evictor evictor_{policy::EvictionPolicy::kS3Fifo};
-  Directory directory_{clock_, evictor_};
+  GoneCounters counters_;
+  GoneLog gone_{counters_};
+  Directory directory_{clock_, evictor_, gone_};
   std::uint64_t last_version_ = 0;
 };
 
@@ -73,6 +76,31 @@ TEST_F(DirectoryTest, FindsWhatIsCommittedUntilItIsRemoved) {
   EXPECT_TRUE(directory_.RemoveIfCurrent(b));
   EXPECT_EQ(directory_.size(), 0U);
   EXPECT_EQ(directory_.bytes(), 0U);
+}
+
+TEST_F(DirectoryTest, NodesAreToldThatARecordIsDeletedIfSomebodyReadsItOn) {
+  Add("unread", 10);
+  Add("unread", 20);
+  directory_.Remove("unread");
+  EXPECT_THAT(reclaimer_->expiries, SizeIs(0)) << "its chunks are freed at once";
+  const ObjectRef replaced = Add("read", 10);
+  const ObjectRef removed = Add("read", 20);
+  ASSERT_THAT(reclaimer_->expiries, SizeIs(1));
+  EXPECT_EQ(reclaimer_->expiries[0].chunk, replaced->chunk(0));
+  EXPECT_EQ(reclaimer_->expiries[0].expires_at, wire::kDeletedMark);
+  const std::vector<ObjectRef> readers = {removed};
+  EXPECT_TRUE(directory_.RemoveIfCurrent(removed));
+  ASSERT_THAT(reclaimer_->expiries, SizeIs(2));
+  EXPECT_EQ(reclaimer_->expiries[1].chunk, removed->chunk(0));
+}
+
+TEST_F(DirectoryTest, WhatIsClearedCountsAsFlushedWithItsBytes) {
+  Add("a", 10);
+  Add("b", 20);
+  EXPECT_THAT(directory_.Clear(), SizeIs(2));
+  EXPECT_THAT(directory_.Clear(), SizeIs(0));
+  EXPECT_EQ(counters_.Objects(GoneCause::kFlushed), 2U);
+  EXPECT_EQ(counters_.Bytes(GoneCause::kFlushed), 30U);
 }
 
 TEST_F(DirectoryTest, CommitReturnsThePreviousAndTheLastReaderReclaimsIt) {
@@ -135,16 +163,16 @@ TEST_F(DirectoryTest, ExpiredRecordsAreAbsentForEverybodyAndCountedOnce) {
   EXPECT_EQ(directory_.expiring(), 5U);
   clock_.Advance(milliseconds(100));
   EXPECT_EQ(ScanAll(2), (std::multiset<std::string>{"kept"}));
-  EXPECT_EQ(directory_.expired(), 0U) << "a scan does not remove";
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), 0U) << "a scan does not remove";
   EXPECT_EQ(directory_.Find("found"), nullptr);
   EXPECT_EQ(directory_.Find("found"), nullptr);
-  EXPECT_EQ(directory_.expired(), 1U);
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), 1U);
   const auto result = directory_.Commit(Make("committed"), Condition::kIfPresent, true);
   EXPECT_FALSE(result.committed);
   EXPECT_EQ(result.previous, nullptr);
-  EXPECT_EQ(directory_.expired(), 2U);
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), 2U);
   EXPECT_EQ(directory_.Remove("removed"), nullptr);
-  EXPECT_EQ(directory_.expired(), 3U);
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), 3U);
   EXPECT_EQ(directory_.size(), 2U);
   EXPECT_EQ(directory_.expiring(), 2U);
   EXPECT_EQ(directory_.bytes(), 20U);
@@ -161,7 +189,7 @@ TEST_F(DirectoryTest, RemoveExpiredSweepsAllShards) {
     cursor = directory_.RemoveExpired(cursor, 7, &removed);
   } while (cursor != 0);
   EXPECT_EQ(removed, std::size_t{kKeys});
-  EXPECT_EQ(directory_.expired(), std::uint64_t{kKeys});
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), std::uint64_t{kKeys});
   EXPECT_EQ(directory_.size(), std::size_t{kKeys});
   EXPECT_THAT(reclaimer_->reclaimed, SizeIs(kKeys));
 }
@@ -224,7 +252,7 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
     SCOPED_TRACE(fmt::format("seed {}", seed));
     Random random(seed);
     Evictor evictor(policy::EvictionPolicy::kClock);
-    Directory directory(clock_, evictor);
+    Directory directory(clock_, evictor, gone_);
     std::map<std::string, Entry> model;
     for (int step = 0; step < 2000; ++step) {
       const std::string key = fmt::format("key{}", random() % 20);
@@ -291,7 +319,7 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
       ASSERT_EQ(evictor.size(), model.size());
     }
     const std::size_t size = directory.size();
-    EXPECT_EQ(directory.Clear(), size);
+    EXPECT_EQ(directory.Clear().size(), size);
     EXPECT_EQ(directory.size() + directory.bytes() + directory.expiring(), 0U);
   }
 }
@@ -300,13 +328,16 @@ TEST_F(DirectoryTest, CountersAndContentAgreeWithANaiveModelOverRandomOperations
 TEST(DirectoryThreads, EveryKeyThatStaysIsFoundAndScannedWhileOthersComeAndGo) {
   struct CountingReclaimer final : ChunkReclaimer {
     void Reclaim(pool::Place, const ChunkId&) override { ++count; }
+    void SetExpiry(pool::Place, const ChunkId&, WallMillis) override {}
     void Flush() override {}
     std::size_t pending() const override { return 0; }
     std::atomic<int> count{0};
   };
   const SystemClock clock;
   Evictor evictor(policy::EvictionPolicy::kS3Fifo);
-  Directory directory(clock, evictor);
+  GoneCounters counters;
+  GoneLog gone(counters);
+  Directory directory(clock, evictor, gone);
   const auto reclaimer = std::make_shared<CountingReclaimer>();
   std::atomic<std::uint64_t> version{0};
   const auto add = [&](const std::string& key) {

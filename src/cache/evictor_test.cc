@@ -49,7 +49,9 @@ class EvictorTest : public ::testing::Test {
   ManualClock clock_;
   std::shared_ptr<ReclaimerForTest> reclaimer_ = std::make_shared<ReclaimerForTest>();
   Evictor evictor_{policy::EvictionPolicy::kClock};
-  Directory directory_{clock_, evictor_};
+  GoneCounters counters_;
+  GoneLog gone_{counters_};
+  Directory directory_{clock_, evictor_, gone_};
   std::uint64_t last_version_ = 0;
 };
 
@@ -116,12 +118,12 @@ TEST_F(EvictorTest, NamesExpiredObjectsInOrderOfTheirTimes) {
   EXPECT_EQ(Expired(), "early");
   EXPECT_EQ(Expired(), "moved");
   EXPECT_EQ(Expired(), "");
-  EXPECT_EQ(directory_.expired(), 2U);
+  EXPECT_EQ(counters_.Objects(GoneCause::kExpired), 2U);
 }
 
 TEST_F(EvictorTest, WithNoEvictionThereIsNoVictim) {
   Evictor none(policy::EvictionPolicy::kNone);
-  Directory directory(clock_, none);
+  Directory directory(clock_, none, gone_);
   directory.Commit(Make("a", 10), Condition::kAlways, false);
   directory.Commit(Make("a"), Condition::kAlways, false);
   clock_.Advance(std::chrono::milliseconds(10));
@@ -134,9 +136,12 @@ TEST_F(EvictorTest, WithNoEvictionThereIsNoVictim) {
 TEST(EvictorThreads, VictimsAreTakenOnceWhileOthersWriteDeleteAndRead) {
   const SystemClock clock;
   Evictor evictor(policy::EvictionPolicy::kS3Fifo);
-  Directory directory(clock, evictor);
+  GoneCounters counters;
+  GoneLog gone(counters);
+  Directory directory(clock, evictor, gone);
   struct Discard final : ChunkReclaimer {
     void Reclaim(pool::Place, const ChunkId&) override {}
+    void SetExpiry(pool::Place, const ChunkId&, WallMillis) override {}
     void Flush() override {}
     std::size_t pending() const override { return 0; }
   };

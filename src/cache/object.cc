@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
@@ -12,8 +13,13 @@ std::uint64_t Pack(pool::Place place) {
   return std::uint64_t{place.epoch.value()} << 32 | place.node.value();
 }
 
+// Marks of a place that was cleared; node numbers are far below.
+constexpr std::uint64_t kCleared = std::uint64_t{1} << 31;
+constexpr std::uint64_t kCorrupt = std::uint64_t{1} << 30;
+static_assert(kNodesMax < kCorrupt);
+
 pool::Place Unpack(std::uint64_t packed) {
-  return {NodeId(static_cast<std::uint32_t>(packed)),
+  return {NodeId(static_cast<std::uint32_t>(packed & (kCorrupt - 1))),
           pool::Epoch(static_cast<std::uint32_t>(packed >> 32))};
 }
 
@@ -36,6 +42,19 @@ ObjectRecord::~ObjectRecord() {
   }
 }
 
+void ObjectRecord::TellExpiry(WallMillis expires_at, std::size_t chunks) const {
+  for (std::size_t i = 0; i < width() && chunks > 0; ++i) {
+    const pool::Place where = place(i);
+    if (where.IsNowhere()) continue;
+    reclaimer_->SetExpiry(where, chunk(i), expires_at);
+    --chunks;
+  }
+}
+
+void ObjectRecord::TellDeleted() const {
+  TellExpiry(wire::kDeletedMark, layout_.code.parity + std::size_t{1});
+}
+
 std::uint64_t ObjectRecord::StoredBytes(std::size_t index) const {
   const std::uint64_t bytes = layout_.ChunkBytes(index);
   const std::uint64_t full_strips = bytes / layout_.strip_bytes;
@@ -51,7 +70,16 @@ std::uint64_t ObjectRecord::StoredBytes() const {
 }
 
 pool::Place ObjectRecord::place(std::size_t index) const {
+  const std::uint64_t packed = places_[index].load(std::memory_order_acquire);
+  return (packed & kCleared) != 0 ? pool::Place{} : Unpack(packed);
+}
+
+pool::Place ObjectRecord::last_place(std::size_t index) const {
   return Unpack(places_[index].load(std::memory_order_acquire));
+}
+
+bool ObjectRecord::was_corrupt(std::size_t index) const {
+  return (places_[index].load(std::memory_order_acquire) & kCorrupt) != 0;
 }
 
 void ObjectRecord::set_place(std::size_t index, pool::Place place) {
@@ -60,7 +88,13 @@ void ObjectRecord::set_place(std::size_t index, pool::Place place) {
 
 void ObjectRecord::ClearPlace(std::size_t index, pool::Place expected) {
   std::uint64_t packed = Pack(expected);
-  places_[index].compare_exchange_strong(packed, 0, std::memory_order_acq_rel);
+  places_[index].compare_exchange_strong(packed, packed | kCleared, std::memory_order_acq_rel);
+}
+
+void ObjectRecord::ClearCorrupt(std::size_t index, pool::Place expected) {
+  std::uint64_t packed = Pack(expected);
+  places_[index].compare_exchange_strong(packed, packed | kCleared | kCorrupt,
+                                         std::memory_order_acq_rel);
 }
 
 }  // namespace infinicache::cache

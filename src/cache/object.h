@@ -26,11 +26,13 @@
 
 namespace infinicache::cache {
 
-// Frees chunks on nodes, some time later. From any thread.
+// Frees chunks on nodes, and tells nodes of expiries, some time later. From any thread.
 class ChunkReclaimer {
  public:
   virtual ~ChunkReclaimer() = default;
   virtual void Reclaim(pool::Place place, const ChunkId& chunk) = 0;
+  // `expires_at`: Unix milliseconds, 0 for never, or a mark of wire/inventory.h.
+  virtual void SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) = 0;
   // Frees what waits now.
   virtual void Flush() = 0;
   // Chunks that are not known to be freed yet.
@@ -65,9 +67,13 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
 
   pool::Place place(std::size_t index) const;
   void set_place(std::size_t index, pool::Place place);
-  // Forgets the chunk's place if it still is `expected`: it turned out to be missing or corrupt
-  // there.
+  // Forgets the chunk's place if it still is `expected`: it turned out to be missing there.
   void ClearPlace(std::size_t index, pool::Place expected);
+  // The same for a chunk that turned out to be corrupt.
+  void ClearCorrupt(std::size_t index, pool::Place expected);
+  // Where the chunk is, or was before its place was cleared; and whether it was corrupt there.
+  pool::Place last_place(std::size_t index) const;
+  bool was_corrupt(std::size_t index) const;
 
   // Unix milliseconds, or kNever.
   WallMillis expires_at() const { return expires_at_.load(std::memory_order_relaxed); }
@@ -76,6 +82,13 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
     const WallMillis when = expires_at();
     return when != kNever && when <= now;
   }
+
+  // Has the nodes note `expires_at` with the first `chunks` chunks that have a place.
+  void TellExpiry(WallMillis expires_at, std::size_t chunks) const;
+
+  // Has p+1 of the nodes note, soon, that this version is deleted and all older ones with it: for a
+  // record that left the directory while somebody still reads it.
+  void TellDeleted() const;
 
   // Somebody read it: counts for eviction (how often) and for repair (when last).
   void Use(WallMillis now) {
@@ -98,7 +111,7 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
   Version version_;
   coding::StripeLayout layout_;
   std::shared_ptr<ChunkReclaimer> reclaimer_;
-  std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | node
+  std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | marks | node
   std::atomic<WallMillis> expires_at_{kNever};
   std::atomic<WallMillis> used_at_{0};
   std::atomic<bool> owned_{false};

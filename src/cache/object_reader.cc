@@ -181,9 +181,7 @@ Status ObjectReader::ChooseChunks() {
 
   std::size_t surviving = 0;
   for (std::size_t i = 0; i < record_->width(); ++i) {
-    const pool::Place place = record_->place(i);
-    if (!place.IsNowhere() && worker_.links().at(place.node).shared().Holds(place.epoch))
-      ++surviving;
+    if (worker_.Survives(record_->place(i))) ++surviving;
   }
   worker_.shared().repairs->Add(record_);
   if (surviving < data()) {
@@ -288,7 +286,10 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   if (header.type != wire::FrameType::kData) {
     LOG_DEBUG("chunk {} of an object is missing on node {}: {}", chunk, link.node().value(),
               ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));
-    if (header.status == ErrorCode::kCorrupt) infinicache::Add(worker_.stats().corrupt_strips);
+    if (header.status == ErrorCode::kCorrupt) {
+      infinicache::Add(worker_.stats().corrupt_strips);
+      record_->ClearCorrupt(chunk, place);
+    }
     link.Forget(header.request);
     requests_[&link].erase(found);
     Drop(chunk, true, place);
@@ -304,6 +305,7 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   std::byte* strip = pending->row->strip(chunk);
   if (coding::Crc32c({strip, header.payload_bytes}) != header.payload_crc) {
     infinicache::Add(worker_.stats().corrupt_strips);
+    record_->ClearCorrupt(chunk, place);
     Drop(chunk, true, place);
     return;
   }

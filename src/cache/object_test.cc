@@ -56,6 +56,23 @@ TEST_F(ObjectTest, ClearPlaceForgetsOnlyThePlaceThatIsExpected) {
   EXPECT_EQ(object->place(2), PlaceOf(2));
 }
 
+TEST_F(ObjectTest, AClearedPlaceIsRememberedWithItsReasonUntilTheChunkIsElsewhere) {
+  const ObjectRef object = Make(3);
+  object->ClearPlace(1, PlaceOf(1));
+  object->ClearCorrupt(2, PlaceOf(1));
+  EXPECT_EQ(object->place(2), PlaceOf(2)) << "it was moved meanwhile";
+  object->ClearCorrupt(2, PlaceOf(2));
+  object->ClearPlace(2, PlaceOf(2));
+  EXPECT_TRUE(object->place(2).IsNowhere());
+  EXPECT_EQ(object->last_place(1), PlaceOf(1));
+  EXPECT_EQ(object->last_place(2), PlaceOf(2));
+  EXPECT_FALSE(object->was_corrupt(1));
+  EXPECT_TRUE(object->was_corrupt(2));
+  object->set_place(2, PlaceOf(7));
+  EXPECT_EQ(object->place(2), PlaceOf(7));
+  EXPECT_FALSE(object->was_corrupt(2));
+}
+
 TEST_F(ObjectTest, ExpiresAtItsTimeAndNotBefore) {
   const ObjectRef object = Make(0);
   EXPECT_FALSE(object->IsExpired(1'000'000));

@@ -35,14 +35,17 @@ coding::StripeLayout LayoutFor(const CacheOptions& options, std::uint64_t bytes)
 
 }  // namespace
 
-ObjectWriter::ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes)
+ObjectWriter::ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes,
+                           WallMillis expires_at)
     : worker_(worker),
       layout_(LayoutFor(worker.options(), bytes)),
       record_(std::make_shared<ObjectRecord>(std::string(key), HashKey(key),
                                              worker.shared().NextVersion(), layout_,
                                              worker.shared().reclaimer)),
       changed_(worker.loop()),
-      window_(std::make_shared<RowWindow>(worker.loop())) {}
+      window_(std::make_shared<RowWindow>(worker.loop())) {
+  record_->set_expires_at(expires_at);
+}
 
 ObjectWriter::~ObjectWriter() {
   if (!finished_) Add(worker_.stats().writes_failed);
@@ -347,8 +350,8 @@ net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
 }
 
 net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
-                                         std::string_view value) {
-  ObjectWriter writer(worker, key, value.size());
+                                         std::string_view value, WallMillis expires_at) {
+  ObjectWriter writer(worker, key, value.size(), expires_at);
   if (auto begun = co_await writer.Begin(); !begun) co_return tl::make_unexpected(begun.error());
   while (writer.bytes_left() > 0) {
     const auto memory = co_await writer.Next();

@@ -48,7 +48,9 @@ class ObjectWriter {
   // A node that has all bytes may still be busy with them; on a loaded machine for a second.
   static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
 
-  ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes);
+  // `expires_at`: what the nodes are told, as far as it is known before the value.
+  ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes,
+               WallMillis expires_at = ObjectRecord::kNever);
   ~ObjectWriter();
 
   net::Task<Status> Begin();
@@ -98,6 +100,7 @@ class ObjectWriter {
 
 // Writes `value` as an object of `key` in one go; else as ObjectWriter.
 net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
-                                         std::string_view value);
+                                         std::string_view value,
+                                         WallMillis expires_at = ObjectRecord::kNever);
 
 }  // namespace infinicache::cache

@@ -252,5 +252,24 @@ TEST(ObjectWriter, StreamsThroughABudgetThatIsSmallerThanTheObject) {
   EXPECT_TRUE(cluster.Read(object).bytes == value);
 }
 
+TEST(ObjectWriter, NodesAreToldTheExpiryThatIsKnownBeforeTheValue) {
+  ClusterForTest cluster;
+  const WallMillis when = cluster.clock().WallNow() + 1000;
+  auto written = cluster.Run(WriteObject(cluster.worker(), "key", "value", when));
+  ASSERT_TRUE(written);
+  EXPECT_EQ((*written)->expires_at(), when);
+  EXPECT_EQ(cluster.ExpiriesOnNodes("key"), std::vector<WallMillis>(3, when));
+  // Options that come behind a large value are told after the commit.
+  cluster.worker().Commit(*written, Directory::Condition::kAlways, false, when + 1);
+  cluster.RunUntil(
+      [&] { return cluster.ExpiriesOnNodes("key") == std::vector<WallMillis>(3, when + 1); });
+  // So is the expiry that is taken over.
+  auto next = cluster.Run(WriteObject(cluster.worker(), "key", "next"));
+  cluster.worker().Commit(*next, Directory::Condition::kAlways, true);
+  written = next;
+  cluster.RunUntil(
+      [&] { return cluster.ExpiriesOnNodes("key") == std::vector<WallMillis>(3, when + 1); });
+}
+
 }  // namespace
 }  // namespace infinicache::cache

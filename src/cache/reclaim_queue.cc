@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
@@ -30,9 +31,18 @@ std::string EncodeChunkList(std::span<const ChunkId> chunks) {
 ReclaimQueue::ReclaimQueue(pool::LoopLinks& links) : links_(links), timer_(links.loop()) {}
 
 void ReclaimQueue::Reclaim(pool::Place place, const ChunkId& chunk) {
+  Push({place, chunk, std::nullopt});
+}
+
+void ReclaimQueue::SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) {
+  Push({place, chunk, expires_at});
+}
+
+void ReclaimQueue::Push(Entry entry) {
   const std::scoped_lock lock(mutex_);
   if (stopped_) return;
-  entries_.push_back({place, chunk});
+  if (!entry.expires_at) ++pending_;
+  entries_.push_back(entry);
   if (std::exchange(send_planned_, true)) return;
   links_.loop().Post([this] { timer_.Start(kGatherFor, [this] { Send(); }); });
 }
@@ -43,79 +53,123 @@ void ReclaimQueue::Flush() {
 
 std::size_t ReclaimQueue::pending() const {
   const std::scoped_lock lock(mutex_);
-  return entries_.size() + unanswered_chunks_;
+  return pending_;
 }
 
 void ReclaimQueue::Stop() {
   timer_.Cancel();
   for (const auto& [request, entries] : unanswered_) request.first->Forget(request.second);
   unanswered_.clear();
+  sent_.clear();
   const std::scoped_lock lock(mutex_);
   stopped_ = true;
   entries_.clear();
-  unanswered_chunks_ = 0;
+  pending_ = 0;
 }
 
 void ReclaimQueue::Send() {
-  std::vector<Entry> entries;
+  Entries entries;
   {
     const std::scoped_lock lock(mutex_);
     entries.swap(entries_);
     send_planned_ = false;
+    // The chunks of instances that have ended are gone.
+    std::erase_if(entries, [this](const Entry& entry) {
+      const bool gone = !links_.at(entry.place.node).shared().Holds(entry.place.epoch);
+      if (gone && !entry.expires_at) --pending_;
+      return gone;
+    });
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.place.node < b.place.node; });
-  std::vector<Entry> unreachable;
-  std::vector<Entry> batch;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const Entry& entry = entries[i];
-    pool::Link& link = links_.at(entry.place.node);
-    if (link.epoch() == entry.place.epoch) {
-      batch.push_back(entry);
-    } else if (link.shared().Holds(entry.place.epoch)) {
-      unreachable.push_back(entry);
-    }
-    const bool last_of_node =
-        i + 1 == entries.size() || entries[i + 1].place.node != entry.place.node;
-    if (batch.empty() || (!last_of_node && batch.size() < kDeleteBatch)) continue;
-    SendTo(link, batch);
-    batch.clear();
+  Defer(entries);
+  Entries unreachable;
+  std::map<NodeId, Entries> by_node;
+  for (const Entry& entry : entries) {
+    const bool reachable = links_.at(entry.place.node).epoch() == entry.place.epoch;
+    (reachable ? by_node[entry.place.node] : unreachable).push_back(entry);
   }
+  for (const auto& [node, of_node] : by_node) SendTo(links_.at(node), of_node);
   Requeue(unreachable);
 }
 
-void ReclaimQueue::SendTo(pool::Link& link, std::span<const Entry> entries) {
-  std::vector<ChunkId> chunks;
-  chunks.reserve(entries.size());
-  for (const Entry& entry : entries) chunks.push_back(entry.chunk);
-  wire::FrameHeader header;
-  header.type = wire::FrameType::kDelete;
-  header.request = link.Register(this);
-  unanswered_.emplace(std::pair(&link, header.request),
-                      std::vector<Entry>(entries.begin(), entries.end()));
-  {
-    const std::scoped_lock lock(mutex_);
-    unanswered_chunks_ += entries.size();
+void ReclaimQueue::Defer(Entries& entries) {
+  boost::unordered_flat_map<ObjectId, Version, std::hash<ObjectId>> oldest;
+  for (const Entry& entry : entries) {
+    const auto [found, added] = oldest.try_emplace(entry.chunk.object, entry.chunk.version);
+    if (!added) found->second = std::min(found->second, entry.chunk.version);
   }
+  const TimePoint now = net::EventLoop::Now();
+  Entries ready;
+  Entries waiting;
+  for (const Entry& entry : entries) {
+    const auto under_way = sent_.find(entry.chunk.object);
+    const bool answers_are_due = under_way != sent_.end() && now < under_way->second.wait_until;
+    const Version first =
+        answers_are_due ? under_way->second.version : oldest.at(entry.chunk.object);
+    (entry.chunk.version == first ? ready : waiting).push_back(entry);
+  }
+  deferred_ = !waiting.empty();
+  Requeue(waiting);
+  entries.swap(ready);
+}
+
+// Frames of one kind after the other, so that what came for a chunk first is sent first.
+void ReclaimQueue::SendTo(pool::Link& link, const Entries& entries) {
+  static_assert(kDeleteBatch <= wire::kExpiryListMax);
+  for (std::size_t begin = 0; begin < entries.size();) {
+    const bool expiries = entries[begin].expires_at.has_value();
+    std::size_t end = begin;
+    while (end < entries.size() && end - begin < kDeleteBatch &&
+           entries[end].expires_at.has_value() == expiries)
+      ++end;
+    SendBatch(link, std::span(entries).subspan(begin, end - begin));
+    begin = end;
+  }
+}
+
+void ReclaimQueue::SendBatch(pool::Link& link, std::span<const Entry> batch) {
+  wire::FrameHeader header;
+  header.request = link.Register(this);
+  unanswered_.emplace(std::pair(&link, header.request), Entries(batch.begin(), batch.end()));
+  const TimePoint wait_until = net::EventLoop::Now() + kAnswerAtMost;
+  for (const Entry& entry : batch) {
+    Sent& sent = sent_[entry.chunk.object];
+    sent.version = entry.chunk.version;
+    sent.wait_until = wait_until;
+    ++sent.chunks;
+  }
+  if (batch.front().expires_at) {
+    std::vector<wire::ChunkExpiry> list;
+    list.reserve(batch.size());
+    for (const Entry& entry : batch) list.push_back({entry.chunk, *entry.expires_at});
+    header.type = wire::FrameType::kSetExpiry;
+    link.Send(header, wire::EncodeExpiryList(list));
+    return;
+  }
+  std::vector<ChunkId> chunks;
+  chunks.reserve(batch.size());
+  for (const Entry& entry : batch) chunks.push_back(entry.chunk);
+  header.type = wire::FrameType::kDelete;
   link.Send(header, EncodeChunkList(chunks));
 }
 
-void ReclaimQueue::Requeue(std::span<const Entry> entries) {
+void ReclaimQueue::Requeue(const Entries& entries) {
   if (entries.empty()) return;
   const std::scoped_lock lock(mutex_);
   if (stopped_) return;
-  entries_.insert(entries_.end(), entries.begin(), entries.end());
+  // In front of what came meanwhile.
+  entries_.insert(entries_.begin(), entries.begin(), entries.end());
   if (std::exchange(send_planned_, true)) return;
   timer_.Start(kRetryAfter, [this] { Send(); });
 }
 
-ReclaimQueue::Unanswered::node_type ReclaimQueue::TakeAnswered(pool::Link& link,
-                                                               std::uint64_t request) {
+ReclaimQueue::Entries ReclaimQueue::TakeAnswered(pool::Link& link, std::uint64_t request) {
   auto answered = unanswered_.extract({&link, request});
   CHECK(!answered.empty());
-  const std::scoped_lock lock(mutex_);
-  unanswered_chunks_ -= answered.mapped().size();
-  return answered;
+  for (const Entry& entry : answered.mapped()) {
+    const auto sent = sent_.find(entry.chunk.object);
+    if (--sent->second.chunks == 0) sent_.erase(sent);
+  }
+  return std::move(answered.mapped());
 }
 
 pool::FrameSink::Target ReclaimQueue::OnData(pool::Link&, const wire::FrameHeader&) {
@@ -124,11 +178,16 @@ pool::FrameSink::Target ReclaimQueue::OnData(pool::Link&, const wire::FrameHeade
 
 void ReclaimQueue::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   link.Forget(header.request);
-  TakeAnswered(link, header.request);
+  const Entries answered = TakeAnswered(link, header.request);
+  if (!answered.front().expires_at) {
+    const std::scoped_lock lock(mutex_);
+    pending_ -= answered.size();
+  }
+  if (deferred_ && unanswered_.empty()) Send();
 }
 
 void ReclaimQueue::OnLinkLost(pool::Link& link, std::uint64_t request) {
-  Requeue(TakeAnswered(link, request).mapped());
+  Requeue(TakeAnswered(link, request));
 }
 
 }  // namespace infinicache::cache

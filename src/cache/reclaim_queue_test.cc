@@ -81,6 +81,36 @@ TEST_F(ReclaimQueueTest, WhatWasNotAnsweredWhenALinkBrokeIsTriedAgain) {
   EXPECT_EQ(cluster_.ChunksOnNodes(), 0U);
 }
 
+TEST_F(ReclaimQueueTest, ExpiriesReachEveryChunkInTheOrderOfTheirChanges) {
+  const ObjectRef object = cluster_.Put("key", ContentForTest(1, 200'000));
+  EXPECT_EQ(cluster_.ExpiriesOnNodes("key"), std::vector<WallMillis>(6, 0));
+  const WallMillis later = cluster_.clock().WallNow() + 60'000;
+  EXPECT_TRUE(cluster_.worker().SetExpiry(object, later));
+  cluster_.RunUntil(
+      [&] { return cluster_.ExpiriesOnNodes("key") == std::vector<WallMillis>(6, later); });
+  EXPECT_TRUE(cluster_.worker().SetExpiry(object, later + 1));
+  EXPECT_TRUE(cluster_.worker().SetExpiry(object, ObjectRecord::kNever));
+  cluster_.RunUntil(
+      [&] { return cluster_.ExpiriesOnNodes("key") == std::vector<WallMillis>(6, 0); });
+  EXPECT_EQ(queue().pending(), 0U) << "nothing is to be freed";
+}
+
+TEST_F(ReclaimQueueTest, NothingOfAVersionIsSentBeforeTheOlderOneIsAnsweredFor) {
+  cluster_.Put("key", ContentForTest(1, 200'000));
+  cluster_.Stall(true);
+  cluster_.worker().links().at(NodeId(3)).Suspect();  // no chunk of the next one goes there
+  cluster_.Put("key", "second");
+  cluster_.RunUntil([&] { return queue().pending() == 1; });
+  const std::uint64_t chunks = cluster_.ChunksOnNodes();
+  cluster_.directory().Clear();
+  const TimePoint begin = net::EventLoop::Now();
+  cluster_.RunUntil([&] { return net::EventLoop::Now() - begin > 5 * ReclaimQueue::kGatherFor; });
+  EXPECT_EQ(queue().pending(), 4U);
+  EXPECT_EQ(cluster_.ChunksOnNodes(), chunks) << "the first version waits for node 3";
+  cluster_.Stall(false);
+  cluster_.AwaitNothingLeft();
+}
+
 TEST_F(ReclaimQueueTest, MoreChunksThanABatchHoldsAreAllFreed) {
   const pool::Place place{NodeId(0), cluster_.worker().links().at(NodeId(0)).epoch()};
   constexpr std::size_t kChunks = 2 * kDeleteBatch + 1;

@@ -17,10 +17,19 @@ class ReclaimerForTest final : public ChunkReclaimer {
   void Reclaim(pool::Place place, const ChunkId& chunk) override {
     reclaimed.emplace_back(place, chunk);
   }
+  void SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) override {
+    expiries.push_back({place, chunk, expires_at});
+  }
   void Flush() override {}
   std::size_t pending() const override { return 0; }
 
+  struct Expiry {
+    pool::Place place;
+    ChunkId chunk;
+    WallMillis expires_at;
+  };
   std::vector<std::pair<pool::Place, ChunkId>> reclaimed;
+  std::vector<Expiry> expiries;
 };
 
 // A record of code 2+1 whose chunks are nowhere.

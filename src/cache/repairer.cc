@@ -55,7 +55,7 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
   std::vector<NodeId> holders;
   for (std::size_t i = 0; i < object->width(); ++i) {
     const pool::Place place = object->place(i);
-    if (!place.IsNowhere() && worker_.links().at(place.node).shared().Holds(place.epoch)) {
+    if (worker_.Survives(place)) {
       holders.push_back(place.node);
     } else {
       missing.push_back(i);
@@ -63,8 +63,7 @@ net::Task<bool> Repairer::Repair(const ObjectRef& object) {
   }
   if (missing.empty()) co_return true;
   if (holders.size() < object->layout().code.data) {
-    if (worker_.shared().directory.RemoveIfCurrent(object)) {
-      Add(worker_.stats().losses);
+    if (worker_.Lose(object)) {
       LOG_WARN_EVERY(std::chrono::seconds(1), "object lost: {} of {} chunks survive, {} are needed",
                      holders.size(), object->width(), object->layout().code.data);
     }

@@ -22,7 +22,7 @@ TEST_P(RepairerTest, RecreatesEveryChunkOfAnEndedInstanceOnAnotherNode) {
     EXPECT_TRUE(cluster.Read(object).bytes == value) << "chunk " << i;
   }
   cluster.RunUntil([&] { return cluster.stats().chunks_repaired == object->width(); });
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
   EXPECT_EQ(cluster.ChunksOnNodes(), object->width());
 }
 
@@ -62,7 +62,7 @@ TEST(Repairer, WhatWasOverwrittenIsNotRepairedAndLeavesNothing) {
   cluster.RunUntil([&] { return cluster.ChunksOnNodes() == 3; });
   cluster.directory().Clear();
   cluster.AwaitNothingLeft();
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
 }
 
 TEST(Repairer, AnObjectWithTooFewChunksLeftIsCountedAsOneLoss) {
@@ -71,7 +71,7 @@ TEST(Repairer, AnObjectWithTooFewChunksLeftIsCountedAsOneLoss) {
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 300'000));
   for (std::size_t i = 0; i < 3; ++i) cluster.Kill(object->place(i).node);
   cluster.RunUntil([&] { return cluster.directory().size() == 0; });
-  EXPECT_EQ(cluster.stats().losses, 1U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 1U);
   EXPECT_EQ(cluster.stats().chunks_repaired, 0U);
 }
 

@@ -74,7 +74,7 @@ bool RoomClaim::Evict(std::vector<std::uint64_t> lacking) {
   const auto frees = [&](const ObjectRecord& object) {
     for (std::size_t i = 0; i < object.width(); ++i) {
       const pool::Place place = object.place(i);
-      if (IsStored(place) && lacking[place.node.value()] > 0) return true;
+      if (worker_.Survives(place) && lacking[place.node.value()] > 0) return true;
     }
     return false;
   };
@@ -89,8 +89,7 @@ bool RoomClaim::Evict(std::vector<std::uint64_t> lacking) {
     evicted = true;
     // A reader that has found it at the last moment keeps its bytes for a while: another goes too.
     if (!idle || victim.use_count() == 1) Credit(victim, lacking);
-    Add(cache.stats.objects_evicted);
-    Add(cache.stats.bytes_evicted, victim->bytes());
+    cache.gone.Count(GoneCause::kEvicted, 1, victim->bytes());
   }
   return evicted;
 }
@@ -98,10 +97,6 @@ bool RoomClaim::Evict(std::vector<std::uint64_t> lacking) {
 bool RoomClaim::LacksAny(const std::vector<std::uint64_t>& lacking) const {
   return std::any_of(nodes_.begin(), nodes_.end(),
                      [&](NodeId node) { return lacking[node.value()] > 0; });
-}
-
-bool RoomClaim::IsStored(pool::Place place) {
-  return !place.IsNowhere() && shared(place.node).Holds(place.epoch);
 }
 
 bool RoomClaim::RemoveExpired(std::vector<std::uint64_t>& lacking) {
@@ -123,7 +118,7 @@ void RoomClaim::Credit(const ObjectRef& gone, std::vector<std::uint64_t>& lackin
   Leaving leaving{gone, {}};
   for (std::size_t i = 0; i < gone->width(); ++i) {
     const pool::Place place = gone->place(i);
-    if (!IsStored(place)) continue;
+    if (!worker_.Survives(place)) continue;
     const std::uint64_t bytes = gone->StoredBytes(i);
     std::uint64_t& rest = lacking[place.node.value()];
     rest -= std::min(rest, bytes);

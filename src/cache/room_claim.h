@@ -64,7 +64,6 @@ class RoomClaim {
   bool RemoveExpired(std::vector<std::uint64_t>& lacking);
   void Credit(const ObjectRef& gone, std::vector<std::uint64_t>& lacking);
   bool LacksAny(const std::vector<std::uint64_t>& lacking) const;
-  bool IsStored(pool::Place place);
   // Of victims that have let go of their chunks, or of all.
   void DropCredits(bool all);
   net::Task<> AwaitDeletes(Duration at_most);

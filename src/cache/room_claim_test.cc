@@ -59,9 +59,9 @@ TEST_P(Eviction, EveryWriteSucceedsWhateverItsSizeAndNoReadIsWrong) {
     bytes += value.size();
     written[KeyOf(i % 400)] = value;
   }
-  EXPECT_GT(cluster.stats().objects_evicted, 0U);
-  EXPECT_GT(cluster.stats().bytes_evicted, 0U);
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_GT(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
+  EXPECT_GT(cluster.stats().gone.Bytes(GoneCause::kEvicted), 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
   ExpectNodesWithinLimits(cluster);
   EXPECT_EQ(cluster.cache().shared().evictor.size(), cluster.directory().size());
   for (const auto& [key, value] : written) {
@@ -101,8 +101,9 @@ TEST(RoomClaim, ExpiredObjectsGoFirst) {
   }
   cluster.clock().Advance(std::chrono::milliseconds(20));
   // One or two more fit beside the three; the others take the place of the expired one.
-  for (std::size_t i = 3; cluster.directory().expired() == 0; ++i) cluster.Put(KeyOf(i), value);
-  EXPECT_EQ(cluster.stats().objects_evicted, 0U);
+  for (std::size_t i = 3; cluster.stats().gone.Objects(GoneCause::kExpired) == 0; ++i)
+    cluster.Put(KeyOf(i), value);
+  EXPECT_EQ(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
   EXPECT_NE(cluster.directory().Find(KeyOf(0)), nullptr);
   EXPECT_EQ(cluster.directory().Find(KeyOf(1)), nullptr);
 }
@@ -111,7 +112,7 @@ TEST(RoomClaim, AReaderOfAVictimFinishesIt) {
   ClusterForTest cluster(SmallNodes());
   const std::string value = ContentForTest(1, 10'000'000);
   std::vector<ObjectRef> reading;
-  while (cluster.stats().objects_evicted == 0) {
+  while (cluster.stats().gone.Objects(GoneCause::kEvicted) == 0) {
     ASSERT_LT(reading.size(), 10U);
     const auto object = cluster.TryPut(KeyOf(reading.size()), value);
     if (!object) {
@@ -122,8 +123,8 @@ TEST(RoomClaim, AReaderOfAVictimFinishesIt) {
   }
   // All are read, so that a victim gives nothing back: it is readable still, and no more went than
   // the write needed.
-  EXPECT_GT(cluster.stats().objects_evicted, 0U);
-  EXPECT_LE(cluster.stats().objects_evicted, 2U);
+  EXPECT_GT(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
+  EXPECT_LE(cluster.stats().gone.Objects(GoneCause::kEvicted), 2U);
   for (const ObjectRef& object : reading) EXPECT_TRUE(cluster.Read(object).bytes == value);
   reading.clear();
   EXPECT_TRUE(cluster.TryPut("next", value));
@@ -138,7 +139,7 @@ TEST(RoomClaim, AnObjectThatFitsOnNoNodeIsRefusedAtOnceAndDrivesNothingOut) {
   const auto begun = cluster.Run(writer.Begin());
   ASSERT_FALSE(begun);
   EXPECT_EQ(begun.error().code, ErrorCode::kOutOfMemory);
-  EXPECT_EQ(cluster.stats().objects_evicted, 0U);
+  EXPECT_EQ(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
   EXPECT_NE(cluster.directory().Find("kept"), nullptr);
 }
 
@@ -153,7 +154,7 @@ TEST(RoomClaim, UnfinishedWritesAreNoVictims) {
   ASSERT_FALSE(begun);
   EXPECT_EQ(begun.error().code, ErrorCode::kOutOfMemory);
   EXPECT_LT(net::EventLoop::Now() - begin, RoomClaim::kMakeAtMost + std::chrono::seconds(1));
-  EXPECT_EQ(cluster.stats().objects_evicted, 0U);
+  EXPECT_EQ(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
 }
 
 TEST(RoomClaim, ANodeThatIsFullerThanItToldGetsRoomAndTheChunk) {
@@ -161,9 +162,10 @@ TEST(RoomClaim, ANodeThatIsFullerThanItToldGetsRoomAndTheChunk) {
   options.nodes = 12;
   ClusterForTest cluster(options);
   const std::string value = ContentForTest(1, 1'500'000);
-  for (std::size_t i = 0; cluster.stats().objects_evicted == 0; ++i) cluster.Put(KeyOf(i), value);
+  for (std::size_t i = 0; cluster.stats().gone.Objects(GoneCause::kEvicted) == 0; ++i)
+    cluster.Put(KeyOf(i), value);
   cluster.RunUntil([&] { return cluster.cache().shared().reclaimer->pending() == 0; });
-  const std::uint64_t evicted = cluster.stats().objects_evicted;
+  const std::uint64_t evicted = cluster.stats().gone.Objects(GoneCause::kEvicted);
   // The proxy believes that some nodes are empty: it would place more there than they take.
   for (std::uint32_t i = 0; i < 12; ++i) cluster.pool().shared()[i].bytes_used = 0;
   const std::string large = ContentForTest(2, 4'000'000);
@@ -171,19 +173,21 @@ TEST(RoomClaim, ANodeThatIsFullerThanItToldGetsRoomAndTheChunk) {
   ASSERT_TRUE(object) << object.error().message;
   EXPECT_TRUE(cluster.worker().IsWhole(**object));
   EXPECT_TRUE(cluster.Read(*object).bytes == large);
-  EXPECT_GT(cluster.stats().objects_evicted, evicted);
+  EXPECT_GT(cluster.stats().gone.Objects(GoneCause::kEvicted), evicted);
   ExpectNodesWithinLimits(cluster);
 }
 
 TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {
   ClusterForTest cluster(SmallNodes());
   const std::string value = ContentForTest(1, 3'000'000);
-  for (std::size_t i = 0; cluster.stats().objects_evicted == 0; ++i) cluster.Put(KeyOf(i), value);
-  const std::uint64_t before = cluster.stats().objects_evicted;
+  for (std::size_t i = 0; cluster.stats().gone.Objects(GoneCause::kEvicted) == 0; ++i)
+    cluster.Put(KeyOf(i), value);
+  const std::uint64_t before = cluster.stats().gone.Objects(GoneCause::kEvicted);
+  const std::vector<std::string> keys = {"late 0", "late 1", "late 2", "late 3"};
   std::vector<std::unique_ptr<net::Started<Result<ObjectRef>>>> writes;
-  for (int i = 0; i < 4; ++i) {
+  for (const std::string& key : keys) {
     writes.push_back(std::make_unique<net::Started<Result<ObjectRef>>>(
-        cluster.loop(), WriteObject(cluster.worker(), "late" + std::to_string(i), value)));
+        cluster.loop(), WriteObject(cluster.worker(), key, value)));
   }
   for (const auto& write : writes) {
     cluster.RunUntil([&] { return write->done(); });
@@ -192,7 +196,7 @@ TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {
     EXPECT_TRUE(cluster.worker().IsWhole(**object));
   }
   // Each takes about one, and some for the spare room; not each for all of them.
-  EXPECT_LE(cluster.stats().objects_evicted - before, 10U);
+  EXPECT_LE(cluster.stats().gone.Objects(GoneCause::kEvicted) - before, 10U);
   ExpectNodesWithinLimits(cluster);
 }
 

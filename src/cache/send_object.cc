@@ -32,7 +32,7 @@ void CountMiss(Worker& worker, const ObjectRef& record, const Error& error) {
     return;
   }
   Add(worker.stats().misses_lost);
-  if (worker.shared().directory.RemoveIfCurrent(record)) Add(worker.stats().losses);
+  worker.Lose(record);
 }
 
 // One reply under way.

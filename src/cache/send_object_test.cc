@@ -49,7 +49,7 @@ TEST_P(SizeTest, ComesBackAsItWasWholeAndInParts) {
     ASSERT_EQ(part.result.outcome, Outcome::kDone);
     EXPECT_TRUE(part.bytes == value.substr(offset, length)) << offset << " + " << length;
   }
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, SizeTest,
@@ -76,7 +76,7 @@ TEST_P(LossTest, AnyLossOfUpToPChunksGivesTheRightBytes) {
     const auto part = cluster.Read(object, size / 3, size / 2 + 1);
     ASSERT_TRUE(part.bytes == value.substr(size / 3, size / 2 + 1)) << "lost " << pattern;
   }
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
   EXPECT_EQ(cluster.stats().broken_reads, 0U);
 }
 
@@ -90,7 +90,7 @@ TEST_P(LossTest, MoreThanPLostIsAMissCountedAsOneLossAndTheKeyIsGone) {
   EXPECT_EQ(reply.bytes, "") << "nothing was sent";
   EXPECT_EQ(cluster.directory().Find("key"), nullptr);
   EXPECT_EQ(cluster.Read(object).result.outcome, Outcome::kMissing);
-  EXPECT_EQ(cluster.stats().losses, 1U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 1U);
   EXPECT_EQ(cluster.stats().misses_lost, 2U);
 }
 
@@ -106,7 +106,32 @@ TEST(SendObject, NodesThatEndAreReadAround) {
   EXPECT_TRUE(cluster.Read(object).bytes == value);
   cluster.Kill(object->place(11).node);
   EXPECT_EQ(cluster.Read(object).result.outcome, Outcome::kMissing);
-  EXPECT_EQ(cluster.stats().losses, 1U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 1U);
+}
+
+TEST(SendObject, ALossIsNamedWithItsCauseAndWhereItsChunksWere) {
+  ClusterForTest cluster(WithoutRepair());
+  cluster.platform().reviving = false;
+  const std::string value = ContentForTest(3, 300'000);
+  const ObjectRef corrupt = cluster.Put("corrupt", value);
+  const ObjectRef reclaimed = cluster.Put("reclaimed", value);
+  for (std::size_t i = 0; i < 3; ++i) cluster.FlipBit(corrupt, i, 0);
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < 3; ++i) nodes.push_back(corrupt->place(i).node);
+  EXPECT_EQ(cluster.Read(corrupt).result.outcome, Outcome::kMissing);
+  for (std::size_t i = 0; i < 3; ++i) cluster.Kill(reclaimed->place(i).node);
+  EXPECT_EQ(cluster.Read(reclaimed).result.outcome, Outcome::kMissing);
+
+  const GoneLog::News news = cluster.cache().shared().gone.Take();
+  ASSERT_EQ(news.losses.size(), 2U);
+  EXPECT_EQ(news.losses[0].key, "corrupt");
+  EXPECT_EQ(news.losses[0].cause, GoneCause::kCorrupt);
+  EXPECT_EQ(news.losses[0].bytes, value.size());
+  ASSERT_EQ(news.losses[0].chunks.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(news.losses[0].chunks[i].node, nodes[i]);
+  EXPECT_EQ(news.losses[1].cause, GoneCause::kReclaimed);
+  ASSERT_EQ(news.losses[1].chunks.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(news.losses[1].chunks[i], reclaimed->last_place(i));
 }
 
 class CorruptTest : public testing::TestWithParam<std::uint64_t> {};
@@ -153,7 +178,7 @@ TEST_P(StallTest, ANodeThatStopsAnsweringIsRacedByAnother) {
   cluster.Stall(true);
   EXPECT_TRUE(cluster.Read(object).bytes == value);
   EXPECT_GE(cluster.stats().hedges, 1U);
-  EXPECT_EQ(cluster.stats().losses, 0U);
+  EXPECT_EQ(cluster.stats().gone.Lost(), 0U);
   EXPECT_TRUE(cluster.Read(object).bytes == value) << "and again, while it is suspected";
   cluster.Stall(false);
   cluster.RunUntil([&] { return !cluster.worker().links().at(NodeId(3)).suspect(); });

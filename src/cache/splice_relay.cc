@@ -123,8 +123,7 @@ net::Task<bool> SpliceRelay::SpliceSome(std::size_t chunk, std::size_t& left) {
     lane.link->reader().ConsumedOutside(*moved);
     if (left == 0) {
       lane.borrowed = false;
-      lane.link->Release();
-      if (lane.finished_request != 0) Finish(lane, lane.finished_request);
+      lane.link->Release(std::exchange(lane.finished_request, 0) != 0);
     }
     co_return true;
   }
@@ -287,7 +286,10 @@ void SpliceRelay::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   }
   failed_ = true;
   Finish(lane, header.request);
-  if (header.status == ErrorCode::kCorrupt) Add(worker_.stats().corrupt_strips);
+  if (header.status == ErrorCode::kCorrupt) {
+    Add(worker_.stats().corrupt_strips);
+    record_->ClearCorrupt(chunk, {link.node(), link.epoch()});
+  }
   record_->ClearPlace(chunk, {link.node(), link.epoch()});
   worker_.shared().repairs->Add(record_);
 }

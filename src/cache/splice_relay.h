@@ -84,6 +84,7 @@ class SpliceRelay final : public pool::FrameSink {
   Target OnData(pool::Link& link, const wire::FrameHeader& header) override;
   void OnFrame(pool::Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(pool::Link& link, std::uint64_t request) override;
+  bool Borrows() const override { return true; }
   void OnBorrowContended(pool::Link& link) override;
   void OnBorrowReadable(pool::Link& link) override;
 

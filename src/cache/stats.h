@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/histogram.h"
+#include "cache/gone_log.h"
 
 namespace infinicache::cache {
 
@@ -10,9 +11,7 @@ struct CacheStats {
   Counter misses_absent{0};       // the key does not exist, or has expired
   Counter misses_lost{0};         // fewer than d chunks survive
   Counter misses_unavailable{0};  // enough chunks survive, but too few nodes answered in time
-  Counter losses{0};              // objects dropped because fewer than d chunks survive
-  Counter objects_evicted{0};     // to make room; expired ones are not among them
-  Counter bytes_evicted{0};       // their object bytes
+  GoneCounters gone;              // objects that left other than by DEL or overwriting
   Counter objects_written{0};
   Counter writes_failed{0};
   Counter writes_degraded{0};  // committed with fewer than d+p chunks; repair follows
@@ -26,6 +25,12 @@ struct CacheStats {
   Counter chunks_repaired{0};
   Counter repairs_failed{0};  // attempts; each is tried again
   Counter repair_bytes{0};    // chunk bytes re-created
+  // Of rebuilding the directory.
+  Counter chunks_listed{0};  // by nodes' inventories
+  Counter objects_rebuilt{0};
+  Counter bytes_rebuilt{0};      // object bytes
+  Counter orphans_freed{0};      // chunks that belong to no object
+  Counter marks_unconfirmed{0};  // deletes that were answered without a late node's word
 };
 
 }  // namespace infinicache::cache

@@ -36,16 +36,19 @@ pool::Link* Worker::LinkTo(pool::Place place) {
 
 bool Worker::IsWhole(const ObjectRecord& object) {
   for (std::size_t i = 0; i < object.width(); ++i) {
-    const pool::Place place = object.place(i);
-    if (place.IsNowhere() || !links_.at(place.node).shared().Holds(place.epoch)) return false;
+    if (!Survives(object.place(i))) return false;
   }
   return true;
 }
 
 Directory::CommitResult Worker::Commit(ObjectRef object, Directory::Condition condition,
-                                       bool keep_expiry) {
+                                       bool keep_expiry, std::optional<WallMillis> expires_at) {
   const ObjectRef written = object;
+  const WallMillis told = written->expires_at();
+  if (expires_at) written->set_expires_at(*expires_at);
   auto result = shared_.directory.Commit(std::move(object), condition, keep_expiry);
+  if (result.committed && written->expires_at() != told)
+    written->TellExpiry(written->expires_at(), written->width());
   if (result.committed && !IsWhole(*written)) shared_.repairs->Add(written);
   return result;
 }
@@ -54,6 +57,28 @@ Duration Worker::WakePatience() const {
   const policy::SmoothedDelay& delay = links_.wake_delay();
   if (!delay.seen()) return kWakePatienceMax;
   return std::clamp(2 * delay.Get(), kWakePatienceMin, kWakePatienceMax);
+}
+
+bool Worker::SetExpiry(const ObjectRef& object, WallMillis when) {
+  if (!shared_.directory.SetExpiry(object, when)) return false;
+  object->TellExpiry(when, object->width());
+  return true;
+}
+
+bool Worker::Lose(const ObjectRef& object) {
+  if (!shared_.directory.RemoveIfCurrent(object)) return false;
+  std::size_t readable = 0;  // if nothing had been corrupt
+  std::vector<pool::Place> gone;
+  for (std::size_t i = 0; i < object->width(); ++i) {
+    const pool::Place last = object->last_place(i);
+    const bool lives = Survives(last);
+    if (lives && (object->was_corrupt(i) || !object->place(i).IsNowhere())) ++readable;
+    if (!last.IsNowhere() && (!lives || object->place(i).IsNowhere())) gone.push_back(last);
+  }
+  const bool corrupt = readable >= object->layout().code.data;
+  shared_.gone.AddLoss(corrupt ? GoneCause::kCorrupt : GoneCause::kReclaimed, object->key(),
+                       object->bytes(), std::move(gone));
+  return true;
 }
 
 bool Worker::IsUsable(pool::Link& link) {

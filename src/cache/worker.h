@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "cache/directory.h"
 #include "cache/evictor.h"
 #include "cache/memory_budget.h"
+#include "cache/rebuild_progress.h"
 #include "cache/repair_queue.h"
 #include "cache/stats.h"
 #include "coding/codec.h"
@@ -45,16 +47,19 @@ struct CacheShared {
       : clock(clock_source),
         options(cache_options),
         evictor(cache_options.eviction),
-        directory(clock_source, evictor) {}
+        gone(stats.gone),
+        directory(clock_source, evictor, gone) {}
 
   const Clock& clock;
   const CacheOptions options;
   Evictor evictor;
-  Directory directory;
   CacheStats stats;
+  GoneLog gone;
+  Directory directory;
   std::atomic<std::uint64_t> last_version{0};
   std::shared_ptr<ChunkReclaimer> reclaimer;
   std::unique_ptr<RepairQueue> repairs;
+  RebuildProgress rebuild;
 
   Version NextVersion() {
     return Version(last_version.fetch_add(1, std::memory_order_relaxed) + 1);
@@ -96,10 +101,22 @@ class Worker {
   // Whether every chunk of the object is where a living instance holds it.
   bool IsWhole(const ObjectRecord& object);
 
-  // Directory::Commit, and what was stored with fewer chunks than d+p, or lost some since, is
-  // queued for repair: what is not in the directory yet is not found when an instance ends.
-  Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition,
-                                 bool keep_expiry);
+  // Directory::Commit, with another expiry than the nodes were told before if one is given; they
+  // are told soon. What was stored with fewer chunks than d+p, or lost some since, is queued for
+  // repair: what is not in the directory yet is not found when an instance ends.
+  Directory::CommitResult Commit(ObjectRef object, Directory::Condition condition, bool keep_expiry,
+                                 std::optional<WallMillis> expires_at = std::nullopt);
+  // Directory::SetExpiry, and the nodes are told soon.
+  bool SetExpiry(const ObjectRef& object, WallMillis when);
+
+  // Removes an object of which fewer than d chunks survive, and counts it by its cause. False if it
+  // is not its key's value any more.
+  bool Lose(const ObjectRef& object);
+
+  // Whether what was stored there is still there, as far as the pool knows.
+  bool Survives(pool::Place place) {
+    return !place.IsNowhere() && links_.at(place.node).shared().Holds(place.epoch);
+  }
 
   // For how long a reader waits for a node that is being woken before it asks another.
   Duration WakePatience() const;

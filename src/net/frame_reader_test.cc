@@ -116,6 +116,48 @@ TEST_F(FrameReaderTest, ReadsFramesThatAreSplitAtAnyByte) {
   }
 }
 
+TEST_F(FrameReaderTest, WhatIsHereIsTakenWithoutAWait) {
+  const Frame first = MakeFrame(1, 100);
+  const Frame second = MakeFrame(2, 0);
+  FrameReader reader(pair_.acceptor, 4096);
+  const auto none = reader.TryHeader();
+  ASSERT_TRUE(none);
+  EXPECT_FALSE(none->has_value());
+  Send(Encode(first) + Encode(second) + Encode(first).substr(0, 100));
+  ASSERT_TRUE(RunTask(loop_, reader.WaitReadable()));
+  for (const Frame* frame : {&first, &second}) {
+    const auto header = reader.TryHeader();
+    ASSERT_TRUE(header && header->has_value());
+    EXPECT_EQ(**header, frame->header);
+    std::string payload(frame->payload.size(), '\0');
+    iovec piece = ToIovec(BytesOf(payload));
+    std::span<iovec> rest(&piece, 1);
+    EXPECT_EQ(reader.TryPayload(rest), true);
+    EXPECT_TRUE(payload == frame->payload);
+    EXPECT_EQ(reader.HasFrame(), frame == &first) << "the third frame is not whole";
+  }
+  ASSERT_TRUE(reader.TryHeader());
+  EXPECT_EQ(reader.TryDiscard(), false);
+  Send(Encode(first).substr(100));
+  ASSERT_TRUE(RunTask(loop_, reader.WaitReadable()));
+  EXPECT_EQ(reader.TryDiscard(), true);
+}
+
+TEST_F(FrameReaderTest, TheReadAheadCanChange) {
+  const Frame frame = MakeFrame(1, 1000);
+  FrameReader reader(pair_.acceptor, 4096);
+  reader.set_read_ahead(kFrameHeaderBytes);
+  Send(Encode(frame));
+  EXPECT_EQ(ReadHeader(reader), frame.header);
+  EXPECT_EQ(reader.buffered(), 0U);
+  EXPECT_TRUE(TakeFromSocket(1000) == frame.payload);
+  reader.ConsumedOutside(1000);
+  reader.set_read_ahead(4096);
+  Send(Encode(frame));
+  EXPECT_EQ(ReadHeader(reader), frame.header);
+  EXPECT_EQ(reader.buffered(), 1000U);
+}
+
 TEST_F(FrameReaderTest, AReadAheadOfOneHeaderLeavesPayloadsInTheSocket) {
   const Frame first = MakeFrame(1, 1000);
   const Frame second = MakeFrame(2, 500);

@@ -1,6 +1,5 @@
 #include "net/notification.h"
 
-#include <boost/asio/append.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/post.hpp>
 #include <utility>
@@ -30,8 +29,7 @@ Task<bool> Notification::Wait(TimePoint deadline) {
   const bool notified = co_await boost::asio::async_initiate<decltype(kUseAwaitable), void(bool)>(
       [this, deadline](auto handler) {
         CHECK(!waiter_, "two coroutines wait on one notification");
-        // Boost 1.81's move assignment copies its argument, without end; swap does not.
-        decltype(waiter_)(std::move(handler)).swap(waiter_);
+        waiter_.emplace(std::move(handler));
         deadline_ = deadline;
         has_deadline_ = deadline != TimePoint::max();
         if (has_deadline_) loop_.AddWaiter(*this);
@@ -45,8 +43,12 @@ void Notification::Complete(bool notified) {
   resuming_ = notified;
   if (has_deadline_) loop_.RemoveWaiter(*this);
   has_deadline_ = false;
-  auto handler = std::exchange(waiter_, nullptr);
-  boost::asio::post(loop_.context(), boost::asio::append(std::move(handler), notified));
+  // In a function of its own the waiter has no executor that post() would keep busy, and go
+  // through.
+  boost::asio::post(loop_.context(), [waiter = std::move(*waiter_), notified]() mutable {
+    std::move(waiter)(notified);
+  });
+  waiter_.reset();
 }
 
 }  // namespace infinicache::net

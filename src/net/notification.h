@@ -12,7 +12,9 @@
 // EventLoop::kTick.
 #pragma once
 
-#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/async_result.hpp>
+#include <optional>
+#include <type_traits>
 
 #include "base/clock.h"
 #include "net/event_loop.h"
@@ -35,11 +37,15 @@ class Notification {
 
  private:
   friend class EventLoop;
+  // The suspended coroutine. Of its own type, not erased: erasure costs a memory block per wait.
+  using Waiter = boost::asio::async_result<std::remove_const_t<decltype(kUseAwaitable)>,
+                                           void(bool)>::handler_type;
+
   // Resumes the waiter (through the loop's queue) with `notified`.
   void Complete(bool notified);
 
   EventLoop& loop_;
-  boost::asio::any_completion_handler<void(bool)> waiter_;
+  std::optional<Waiter> waiter_;
   TimePoint deadline_{};
   bool has_deadline_ = false;
   bool pending_ = false;

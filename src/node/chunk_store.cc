@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "coding/crc32c.h"
 
@@ -36,6 +37,10 @@ Chunk::~Chunk() {
   memory_->reserved_bytes -= reserved_bytes_;
 }
 
+std::uint64_t Chunk::StoredBytes() const {
+  return Overhead(meta_) + CostOfStrips(meta_);
+}
+
 std::size_t Chunk::StripAt(std::uint64_t offset) const {
   if (meta_.strip_bytes == 0 || offset % meta_.strip_bytes != 0) return strips_.size();
   return std::min<std::size_t>(offset / meta_.strip_bytes, strips_.size());
@@ -65,6 +70,10 @@ Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkM
   // A chunk beyond the limit is refused before its cost is computed, which could overflow.
   if (chunk_bytes > bytes_limit() || Overhead(meta) + CostOfStrips(meta) > free) return full();
   auto chunk = std::make_shared<Chunk>(memory_, id, std::move(meta));
+  if (chunk_bytes > 0) {
+    chunk->strips_.reserve(DivideUp(chunk_bytes, strip_bytes));
+    chunk->extents_.reserve(chunk->strips_.capacity());
+  }
   for (std::uint64_t offset = 0; offset < chunk_bytes; offset += strip_bytes) {
     Chunk::Strip strip;
     strip.bytes = static_cast<std::uint32_t>(std::min(strip_bytes, chunk_bytes - offset));
@@ -120,6 +129,21 @@ std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
 
 bool ChunkStore::Remove(const ChunkId& id) {
   return chunks_.erase(id) > 0;
+}
+
+bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {
+  const auto found = chunks_.find(id);
+  if (found == chunks_.end()) return false;
+  std::int64_t& noted = found->second->meta_.expires_at_ms;
+  if (noted >= 0 || expires_at_ms < 0) noted = expires_at_ms;
+  return true;
+}
+
+std::vector<ChunkId> ChunkStore::Identities() const {
+  std::vector<ChunkId> identities;
+  identities.reserve(chunks_.size());
+  for (const auto& [id, chunk] : chunks_) identities.push_back(id);
+  return identities;
 }
 
 bool ChunkStore::FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset) {

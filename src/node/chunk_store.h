@@ -61,6 +61,8 @@ class Chunk {
   bool IsComplete() const { return strips_received_ == strips_.size(); }
   // Index of the strip that starts at `offset`, or strips().size() if none does.
   std::size_t StripAt(std::uint64_t offset) const;
+  // What it takes of the store's memory.
+  std::uint64_t StoredBytes() const;
   // Whether the strip's bytes still have their checksum. Reads them all.
   bool Verify(const Strip& strip) const;
 
@@ -99,6 +101,12 @@ class ChunkStore {
 
   std::shared_ptr<const Chunk> Find(const ChunkId& id) const;
   bool Remove(const ChunkId& id);
+  // Notes when the chunk's object expires (Unix milliseconds, 0: never, or a mark of
+  // wire/inventory.h). The store does nothing about it but tell. A mark stays: what was deleted may
+  // be overtaken by an earlier change of expiry. False if there is no such chunk.
+  bool SetExpiry(const ChunkId& id, std::int64_t expires_at_ms);
+  // Of all complete chunks, in no order.
+  std::vector<ChunkId> Identities() const;
 
   // Flips one bit of a stored chunk, for tests of what a reader makes of it. False if there is no
   // such bit.

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "net/handshake.h"
+#include "wire/inventory.h"
 
 namespace infinicache::node {
 namespace {
@@ -19,9 +20,9 @@ namespace {
 using wire::FrameHeader;
 using wire::FrameType;
 
-// Requests without payload come many to a read; a strip's payload goes to its place but for these
-// first bytes.
-constexpr std::size_t kReadAhead = 4 * kKiB;
+// Requests without payload come many to a read, and a small strip with its header; of a large one
+// these first bytes are copied to their place.
+constexpr std::size_t kReadAhead = 16 * kKiB;
 constexpr auto kHandshakeTimeout = std::chrono::seconds(10);
 
 }  // namespace
@@ -30,7 +31,7 @@ Connection::Connection(NodeContext& context, net::Socket socket)
     : context_(context),
       socket_(std::move(socket)),
       reader_(socket_, kReadAhead),
-      writable_(socket_.loop()),
+      blocked_(socket_.loop()),
       writer_ended_(socket_.loop()),
       session_began_(socket_.loop()) {}
 
@@ -59,19 +60,20 @@ net::Task<Error> Connection::Serve(std::uint16_t number) {
   if (is_control_) context_.sessions.SetControl(this);
   const Status served = co_await ServeFrames();
   if (is_control_) context_.sessions.ControlEnded(this);
-  while (!incoming_.empty()) EraseIncoming(incoming_.begin()->first);
   closing_ = true;
-  writable_.Notify();
+  blocked_.Notify();
   socket_.Shutdown();
   while (!co_await writer_ended_.Wait(TimePoint::max())) {
   }
-  for (; !streams_.empty(); streams_.pop_back()) context_.sessions.Finish();
+  incoming_.clear();
+  streams_.clear();
+  while (requests_ > 0) FinishRequest();
   co_return served.error();
 }
 
 void Connection::Close() {
   closing_ = true;
-  writable_.Notify();
+  blocked_.Notify();
   session_began_.Notify();
   socket_.Shutdown();
 }
@@ -83,16 +85,22 @@ bool Connection::IsDead() {
   return bytes == 0 || (bytes < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-net::Task<> Connection::AwaitSession() {
+net::Task<Status> Connection::AwaitSession() {
+  // The session may be waiting for its last answers to go.
+  if (unsent_.empty()) {
+    if (auto status = SendSome(); !status) co_return status;
+  }
   context_.sessions.Await(&session_began_);
   while (!context_.sessions.Accepts() && !closing_)
     co_await session_began_.Wait(TimePoint::max());
   context_.sessions.StopAwaiting(&session_began_);
+  if (closing_) co_return Fail(ErrorCode::kCancelled, "link closed");
+  co_return Status{};
 }
 
 // At once: behind a BYE the process may be frozen.
 void Connection::SendControl(const FrameHeader& header, std::string meta) {
-  if (!replies_.empty()) return Enqueue(header, std::move(meta));
+  if (!unsent_.empty() || !replies_.empty()) return Enqueue(header, std::move(meta));
   FrameHeader complete = header;
   complete.meta_bytes = complete.payload_bytes = static_cast<std::uint32_t>(meta.size());
   std::array<std::byte, wire::kFrameHeaderBytes> bytes;
@@ -111,16 +119,35 @@ void Connection::HandlePing(const FrameHeader& header) {
   }
 }
 
+void Connection::BeginRequest() {
+  ++requests_;
+  context_.sessions.Begin();
+}
+
+void Connection::FinishRequest() {
+  --requests_;
+  context_.sessions.Finish();
+}
+
 void Connection::EraseIncoming(const ChunkId& chunk) {
-  if (incoming_.erase(chunk) > 0) context_.sessions.Finish();
+  if (incoming_.erase(chunk) > 0) FinishRequest();
 }
 
 namespace {
 
 // Whether the frame begins a request, for which a session must run.
 bool BeginsRequest(const FrameHeader& header) {
-  return header.type == FrameType::kGet || header.type == FrameType::kDelete ||
-         (header.type == FrameType::kPut && (header.flags & wire::kFlagFirst) != 0);
+  switch (header.type) {
+    case FrameType::kPut:
+      return (header.flags & wire::kFlagFirst) != 0;
+    case FrameType::kGet:
+    case FrameType::kDelete:
+    case FrameType::kSetExpiry:
+    case FrameType::kInventory:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -130,11 +157,12 @@ net::Task<Status> Connection::ServeFrames() {
     const auto read = co_await reader_.ReadHeader();
     if (!read) co_return tl::make_unexpected(read.error());
     const FrameHeader& header = *read;
-    if (BeginsRequest(header) && !context_.sessions.Accepts()) {
-      co_await AwaitSession();
-      if (closing_) co_return Fail(ErrorCode::kCancelled, "link closed");
-    }
     Status status;
+    if (BeginsRequest(header)) {
+      if (!context_.sessions.Accepts()) status = co_await AwaitSession();
+      if (!status) co_return status;
+      BeginRequest();
+    }
     switch (header.type) {
       case FrameType::kPut:
         status = co_await HandlePut(header);
@@ -157,6 +185,12 @@ net::Task<Status> Connection::ServeFrames() {
       case FrameType::kStats:
         ReplyOk(FrameType::kStatsReply, header, wire::EncodeNodeStatus(context_.Status()));
         break;
+      case FrameType::kSetExpiry:
+        status = co_await HandleSetExpiry(header);
+        break;
+      case FrameType::kInventory:
+        status = HandleInventory(header);
+        break;
       case FrameType::kCorruptForTest:
         if (context_.test_hooks && context_.store.FlipBitForTest(header.chunk, header.offset)) {
           ReplyOk(FrameType::kPong, header);
@@ -173,6 +207,9 @@ net::Task<Status> Connection::ServeFrames() {
       co_return Fail(ErrorCode::kProtocol, fmt::format("unexpected payload in a {} frame",
                                                        wire::FrameTypeName(header.type)));
     }
+    // Answers to requests that came together go out together.
+    if (unsent_.empty() && !reader_.HasFrame()) status = SendSome();
+    if (!status) co_return status;
     if (replies_.size() > kRepliesMax)
       co_return Fail(ErrorCode::kProtocol, "the peer does not read its answers");
   }
@@ -180,64 +217,75 @@ net::Task<Status> Connection::ServeFrames() {
 
 net::Task<Result<std::string>> Connection::ReadMeta(const FrameHeader& header) {
   std::string meta(header.meta_bytes, '\0');
-  if (auto status = co_await reader_.ReadPayload(std::as_writable_bytes(std::span(meta)));
-      !status) {
-    co_return tl::make_unexpected(status.error());
+  iovec piece = net::ToIovec(meta);
+  std::span<iovec> rest(&piece, 1);
+  for (;;) {
+    const auto whole = reader_.TryPayload(rest);
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (*whole) co_return meta;
+    if (auto status = co_await reader_.WaitReadable(); !status)
+      co_return tl::make_unexpected(status.error());
   }
-  co_return meta;
 }
 
-net::Task<Result<Connection::Incoming>> Connection::BeginChunk(const FrameHeader& header) {
-  const auto bytes = co_await ReadMeta(header);
-  if (!bytes) co_return tl::make_unexpected(bytes.error());
-  auto meta = wire::ParseChunkMeta(*bytes);
-  if (!meta) co_return tl::make_unexpected(meta.error());
-  if (incoming_.size() >= kIncompleteChunksMax) {
-    co_return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
-  }
+Result<Connection::Incoming> Connection::BeginChunk(const FrameHeader& header,
+                                                    std::string_view bytes) {
+  auto meta = wire::ParseChunkMeta(bytes);
+  if (!meta) return tl::make_unexpected(meta.error());
+  if (incoming_.size() >= kIncompleteChunksMax)
+    return Fail(ErrorCode::kProtocol, "too many chunks at once on one link");
   auto chunk = context_.store.Begin(header.chunk, std::move(*meta));
   if (!chunk) {
     ReplyError(header, chunk.error());
-    co_return Incoming{};
+    return Incoming{};
   }
-  co_return std::move(*chunk);
+  return std::move(*chunk);
 }
 
 // A kPut carries one strip; the first also carries the chunk's metadata. The answer comes once per
 // chunk: kStored behind the last strip, or kError at the first failure, after which the chunk is
 // not incoming any more and its other strips are skipped.
 net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
+  const bool last = (header.flags & wire::kFlagLast) != 0;
+  Incoming chunk;
   if ((header.flags & wire::kFlagFirst) != 0) {
     EraseIncoming(header.chunk);
-    context_.sessions.Begin();
-    auto begun = co_await BeginChunk(header);
-    if (!begun || *begun == nullptr) context_.sessions.Finish();
+    const auto meta = co_await ReadMeta(header);
+    if (!meta) co_return tl::make_unexpected(meta.error());
+    auto begun = BeginChunk(header, *meta);
     if (!begun) co_return tl::make_unexpected(begun.error());
-    if (*begun != nullptr) incoming_[header.chunk] = std::move(*begun);
+    chunk = std::move(*begun);
+    if (chunk == nullptr) ++answered_;
+    if (chunk != nullptr && !last) incoming_[header.chunk] = chunk;
+  } else {
+    if (header.meta_bytes > 0)
+      co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
+    if (const auto found = incoming_.find(header.chunk); found != incoming_.end())
+      chunk = found->second;
   }
-  if ((header.flags & wire::kFlagFirst) == 0 && header.meta_bytes > 0)
-    co_return Fail(ErrorCode::kProtocol, "metadata behind the first strip of a chunk");
-  const auto found = incoming_.find(header.chunk);
-  if (found == incoming_.end()) co_return co_await reader_.Discard();
-  const Incoming chunk = found->second;
-  const bool last = (header.flags & wire::kFlagLast) != 0;
+  if (chunk == nullptr) co_return co_await reader_.Discard();
 
   const std::size_t strip_bytes = reader_.payload_left();
   Status stored;
   if (strip_bytes > 0) {
     const auto extents = context_.store.NextStrip(*chunk, header.offset, strip_bytes);
     if (!extents) co_return Fail(ErrorCode::kProtocol, extents.error().message);
-    std::vector<iovec> pieces;
-    pieces.reserve(extents->size());
-    for (const Extent& extent : *extents) pieces.push_back({extent.data, extent.bytes});
-    if (auto status = co_await reader_.ReadPayload(pieces); !status) co_return status;
+    put_pieces_.clear();
+    for (const Extent& extent : *extents) put_pieces_.push_back({extent.data, extent.bytes});
+    std::span<iovec> rest = put_pieces_;
+    const auto whole = reader_.TryPayload(rest);  // most often it is: that spares a coroutine
+    if (!whole) co_return tl::make_unexpected(whole.error());
+    if (!*whole) {
+      if (auto status = co_await reader_.ReadPayload(rest); !status) co_return status;
+    }
     stored = context_.store.StripReceived(*chunk, header.payload_crc);
   }
   if (stored && !last) co_return Status{};
   if (stored && !chunk->IsComplete()) {
     stored = Fail(ErrorCode::kInvalidArgument, "the last strip came before the chunk was complete");
   }
-  EraseIncoming(header.chunk);
+  incoming_.erase(header.chunk);
+  ++answered_;
   if (stored) {
     context_.store.Commit(chunk);
     ReplyOk(FrameType::kStored, header);
@@ -250,6 +298,7 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
 Status Connection::HandleGet(const FrameHeader& header) {
   auto chunk = context_.store.Find(header.chunk);
   if (chunk == nullptr) {
+    ++answered_;
     ReplyError(header, {ErrorCode::kNotFound, "no such chunk"});
     return {};
   }
@@ -261,21 +310,20 @@ Status Connection::HandleGet(const FrameHeader& header) {
     ++end;
   }
   if (first == end) {
+    ++answered_;
     ReplyError(header, {ErrorCode::kInvalidArgument, "no strip at this offset"});
     return {};
   }
   if (streams_.size() >= kStreamsMax)
     return Fail(ErrorCode::kProtocol, "too many requests at once on one link");
-  context_.sessions.Begin();
   streams_.push_back({header.request, std::move(chunk), first, end});
-  writable_.Notify();
   return {};
 }
 
 void Connection::HandleCancel(const FrameHeader& header) {
   const std::size_t cancelled = std::erase_if(
       streams_, [&](const Stream& stream) { return stream.request == header.request; });
-  for (std::size_t i = 0; i < cancelled; ++i) context_.sessions.Finish();
+  for (std::size_t i = 0; i < cancelled; ++i) FinishRequest();
 }
 
 // The payload is an array of chunk identities, 18 bytes each: object, version, index.
@@ -294,8 +342,41 @@ net::Task<Status> Connection::HandleDelete(const FrameHeader& header) {
     std::memcpy(&index, entries->data() + at + 16, 2);
     context_.store.Remove({ObjectId(object), Version(version), index});
   }
+  ++answered_;
   ReplyOk(FrameType::kDeleted, header);
   co_return Status{};
+}
+
+net::Task<Status> Connection::HandleSetExpiry(const FrameHeader& header) {
+  const auto bytes = co_await ReadMeta(header);
+  if (!bytes) co_return tl::make_unexpected(bytes.error());
+  const auto list = wire::ParseExpiryList(*bytes);
+  if (!list) co_return tl::make_unexpected(list.error());
+  for (const wire::ChunkExpiry& entry : *list)
+    context_.store.SetExpiry(entry.chunk, entry.expires_at_ms);
+  ++answered_;
+  ReplyOk(FrameType::kExpirySet, header);
+  co_return Status{};
+}
+
+Status Connection::HandleInventory(const FrameHeader& header) {
+  const auto unsent = std::count_if(replies_.begin(), replies_.end(), [](const Reply& reply) {
+    return reply.meta.size() > wire::kFrameHeaderBytes;
+  });
+  if (static_cast<std::size_t>(unsent) >= kInventoryRepliesMax)
+    return Fail(ErrorCode::kProtocol, "the peer does not read its inventory");
+  const bool from_start = (header.flags & wire::kFlagFirst) != 0;
+  Inventory::Page page = inventory_.Next(
+      context_.store, from_start ? std::nullopt : std::optional<ChunkId>(header.chunk));
+  FrameHeader reply;
+  reply.type = FrameType::kInventoryReply;
+  reply.request = header.request;
+  reply.chunk = page.last;
+  reply.offset = page.newest.value();
+  if (page.end) reply.flags = wire::kFlagLast;
+  ++answered_;
+  Enqueue(reply, std::move(page.entries));
+  return {};
 }
 
 // Short answers tell the node's fill, so that the proxy places by fresh figures.
@@ -326,57 +407,57 @@ void Connection::Enqueue(const FrameHeader& header, std::string meta) {
   Reply& reply = replies_.emplace_back();
   wire::EncodeFrameHeader(complete, reply.header);
   reply.meta = std::move(meta);
-  writable_.Notify();
 }
 
 net::Task<> Connection::Write() {
-  while (!closing_) {
-    Status status;
-    if (!replies_.empty()) {
-      status = co_await SendReplies();
-    } else if (!streams_.empty()) {
-      Stream stream = std::move(streams_.front());
-      streams_.pop_front();
-      const std::uint64_t request = stream.request;
-      // A strip is sent whole, so a cancel in between takes effect at the next one.
-      streams_.push_back(stream);
-      status = co_await SendStrip(stream);
-      const auto current = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& other) {
-        return other.request == request;
-      });
-      if (current != streams_.end()) {
-        current->next_strip = stream.next_strip;
-        if (stream.next_strip == stream.end_strip) {
-          streams_.erase(current);
-          context_.sessions.Finish();
-        }
-      }
-    } else {
-      co_await writable_.Wait(TimePoint::max());
+  Status status;
+  while (status && !closing_) {
+    if (unsent_.empty()) {
+      co_await blocked_.Wait(TimePoint::max());
+      continue;
     }
-    if (!status) break;
+    status = co_await socket_.WaitWritable();
+    if (status && !closing_) status = SendSome();
   }
   closing_ = true;
   socket_.Shutdown();
   writer_ended_.Notify();
 }
 
-net::Task<Status> Connection::SendReplies() {
-  constexpr std::size_t kBatch = 64;
-  const std::size_t count = std::min(replies_.size(), kBatch);
-  std::vector<iovec> pieces;
-  pieces.reserve(2 * count);
-  for (std::size_t i = 0; i < count;
-       ++i) {  // a deque does not move its elements when others are appended
-    pieces.push_back(net::ToIovec(replies_[i].header));
-    if (!replies_[i].meta.empty()) pieces.push_back(net::ToIovec(replies_[i].meta));
+Status Connection::SendSome() {
+  while (!unsent_.empty() || TakeReplies() || TakeStrip()) {
+    const auto written = socket_.TryWrite(unsent_);
+    if (!written) return tl::make_unexpected(written.error());
+    if (*written == 0) {
+      blocked_.Notify();
+      return {};
+    }
+    unsent_ = net::Advance(unsent_, *written);
   }
-  const Status status = co_await socket_.WriteAll(pieces);
-  replies_.erase(replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(count));
-  co_return status;
+  sending_chunk_.reset();
+  for (; answered_ > 0; --answered_) FinishRequest();
+  return {};
 }
 
-net::Task<Status> Connection::SendStrip(Stream& stream) {
+bool Connection::TakeReplies() {
+  if (replies_.empty()) return false;
+  sending_replies_.swap(replies_);
+  replies_.clear();
+  pieces_.clear();
+  for (const Reply& reply : sending_replies_) {
+    pieces_.push_back(net::ToIovec(reply.header));
+    if (!reply.meta.empty()) pieces_.push_back(net::ToIovec(reply.meta));
+  }
+  unsent_ = pieces_;
+  return true;
+}
+
+// The next strip of the stream whose turn it is; the next time it is that of another. A strip is
+// sent whole, so a cancel in between takes effect at the stream's next one.
+bool Connection::TakeStrip() {
+  if (streams_.empty()) return false;
+  Stream stream = std::move(streams_.front());
+  streams_.pop_front();
   const Chunk& chunk = *stream.chunk;
   const Chunk::Strip& strip = chunk.strips()[stream.next_strip];
   FrameHeader header;
@@ -388,22 +469,27 @@ net::Task<Status> Connection::SendStrip(Stream& stream) {
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
     context_.store.Remove(chunk.id());
-    stream.next_strip = stream.end_strip;
+    ++answered_;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});
-    co_return Status{};
+    return TakeReplies();
   }
   header.type = FrameType::kData;
   header.length = header.payload_bytes = strip.bytes;
   header.payload_crc = strip.crc;
-  ++stream.next_strip;
-  if (stream.next_strip == stream.end_strip) header.flags = wire::kFlagLast;
-  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
-  wire::EncodeFrameHeader(header, bytes);
-  std::vector<iovec> pieces;
-  pieces.reserve(1 + strip.extents);
-  pieces.push_back(net::ToIovec(bytes));
-  for (const Extent& extent : chunk.ExtentsOf(strip)) pieces.push_back({extent.data, extent.bytes});
-  co_return co_await socket_.WriteAll(pieces);
+  const bool last = ++stream.next_strip == stream.end_strip;
+  if (last) {
+    header.flags = wire::kFlagLast;
+    ++answered_;
+  }
+  wire::EncodeFrameHeader(header, strip_header_);
+  pieces_.clear();
+  pieces_.push_back(net::ToIovec(strip_header_));
+  for (const Extent& extent : chunk.ExtentsOf(strip))
+    pieces_.push_back({extent.data, extent.bytes});
+  unsent_ = pieces_;
+  sending_chunk_ = stream.chunk;
+  if (!last) streams_.push_back(std::move(stream));
+  return true;
 }
 
 }  // namespace infinicache::node

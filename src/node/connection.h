@@ -1,12 +1,13 @@
 // One link, seen from the node: serves the proxy's requests on the chunk store.
 //
-// A reader coroutine takes frames in order and receives strips straight into chunk memory; a writer
-// coroutine sends answers: short ones first, then one strip of each running kGet in turn, so that
+// A reader coroutine takes frames in order and receives strips straight into chunk memory. Answers
+// are sent by whoever has one, as far as the socket takes them at once; a writer coroutine waits
+// for room for the rest. Short ones go first, then one strip of each running kGet in turn, so that
 // no request waits long behind another. Each strip is verified just before it is sent: the check
 // brings it into the cache, from where the send copies it.
 //
 // Requests begin only while a session runs (SessionHost); those that come at other times wait in the
-// socket. The control link carries the session's own messages besides.
+// socket. A request is finished when the socket has its answer. The control link carries the session's own messages besides.
 //
 // Bounds: kStreamsMax running kGet requests per link and kRepliesMax unsent short answers; beyond
 // these the link closes. Chunks that are incomplete when the link ends are dropped.
@@ -19,8 +20,11 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
 #include "net/frame_reader.h"
@@ -28,6 +32,7 @@
 #include "net/socket.h"
 #include "node/chunk_store.h"
 #include "node/session_host.h"
+#include "node/inventory.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
 
@@ -52,6 +57,7 @@ class Connection final : private SessionHost::Control {
   static constexpr std::size_t kStreamsMax = 4096;
   static constexpr std::size_t kRepliesMax = 65536;
   static constexpr std::size_t kIncompleteChunksMax = 4096;
+  static constexpr std::size_t kInventoryRepliesMax = 4;  // unsent
 
   Connection(NodeContext& context, net::Socket socket);
   ~Connection();
@@ -81,7 +87,9 @@ class Connection final : private SessionHost::Control {
 
   net::Task<Error> Serve(std::uint16_t number);
   net::Task<Status> ServeFrames();
-  net::Task<> AwaitSession();
+  net::Task<Status> AwaitSession();
+  void BeginRequest();
+  void FinishRequest();
   void SendControl(const wire::FrameHeader& header, std::string meta) override;
   void HandlePing(const wire::FrameHeader& header);
   void EraseIncoming(const ChunkId& chunk);
@@ -89,26 +97,42 @@ class Connection final : private SessionHost::Control {
   net::Task<Status> HandleDelete(const wire::FrameHeader& header);
   Status HandleGet(const wire::FrameHeader& header);
   void HandleCancel(const wire::FrameHeader& header);
-  net::Task<Result<Incoming>> BeginChunk(const wire::FrameHeader& header);
+  net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
+  Status HandleInventory(const wire::FrameHeader& header);
+  Result<Incoming> BeginChunk(const wire::FrameHeader& header, std::string_view meta);
   net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
 
   void ReplyOk(wire::FrameType type, const wire::FrameHeader& to, std::string meta = {});
   void ReplyError(const wire::FrameHeader& to, const Error& error);
   void Enqueue(const wire::FrameHeader& header, std::string meta);
 
+  // Waits for room in the socket and sends on.
   net::Task<> Write();
-  net::Task<Status> SendReplies();
-  net::Task<Status> SendStrip(Stream& stream);
+  // Sends answers until there is none left or the socket is full.
+  Status SendSome();
+  // Puts what comes next into unsent_; false if there is nothing.
+  bool TakeReplies();
+  bool TakeStrip();
 
   NodeContext& context_;
   net::Socket socket_;
   net::FrameReader reader_;
   std::unordered_map<ChunkId, Incoming, ChunkIdHash> incoming_;
-  std::deque<Reply> replies_;
+  std::vector<iovec> put_pieces_;  // where the strip that comes in goes
+  std::vector<Reply> replies_;
   std::deque<Stream> streams_;
-  net::Notification writable_;  // something to send, or the link ends
+  Inventory inventory_;
+  // What is being sent: its pieces, and the memory behind them.
+  std::span<iovec> unsent_;
+  std::vector<iovec> pieces_;
+  std::vector<Reply> sending_replies_;
+  std::array<std::byte, wire::kFrameHeaderBytes> strip_header_;
+  std::shared_ptr<const Chunk> sending_chunk_;
+  net::Notification blocked_;  // the socket is full, or the link ends
   net::Notification writer_ended_;
   net::Notification session_began_;
+  std::size_t requests_ = 0;  // begun and not finished
+  std::size_t answered_ = 0;  // of these: nothing is left but to send what is in hand
   bool is_control_ = false;
   bool closing_ = false;
 };

@@ -1,6 +1,8 @@
 #include "pool/event_log.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace infinicache::pool {
 
@@ -14,24 +16,50 @@ std::string_view EventKindName(EventKind kind) {
       return "instance_ended";
     case EventKind::kInvocationFailed:
       return "invocation_failed";
+    case EventKind::kObjectLost:
+      return "object_lost";
+    case EventKind::kObjectsGone:
+      return "objects_gone";
+    case EventKind::kRebuildStarted:
+      return "rebuild_started";
+    case EventKind::kRebuilt:
+      return "rebuilt";
   }
   return "unknown";
 }
 
+void EventLog::Push(std::deque<Event>& ring, Event event) {
+  if (ring.size() == kEventsMax) ring.pop_front();
+  ring.push_back(std::move(event));
+}
+
 void EventLog::Add(WallMillis at, EventKind kind, NodeId node, InstanceId instance,
                    std::string_view detail) {
-  if (events_.size() == kEventsMax) events_.pop_front();
-  events_.push_back(
-      {++last_id_, at, kind, node, instance, std::string(detail.substr(0, kDetailBytesMax))});
+  Push(instances_,
+       {++last_id_, at, kind, node, instance, std::string(detail.substr(0, kDetailBytesMax))});
+}
+
+void EventLog::Add(WallMillis at, EventKind kind, ObjectsGone gone, std::string_view detail) {
+  Push(objects_, {++last_id_, at, kind, NodeId(), InstanceId(),
+                  std::string(detail.substr(0, kDetailBytesMax)), std::move(gone)});
+}
+
+void EventLog::Add(WallMillis at, EventKind kind, std::string_view detail) {
+  Push(objects_, {++last_id_, at, kind, NodeId(), InstanceId(),
+                  std::string(detail.substr(0, kDetailBytesMax))});
 }
 
 std::vector<Event> EventLog::After(std::uint64_t after, std::size_t limit) const {
-  if (after >= last_id_) return {};
-  const std::uint64_t dropped = last_id_ - events_.size();
-  const std::size_t first = after > dropped ? after - dropped : 0;
-  const std::size_t count = std::min(limit, events_.size() - first);
-  const auto begin = events_.begin() + static_cast<std::ptrdiff_t>(first);
-  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+  const auto by_id = [](const Event& a, const Event& b) { return a.id < b.id; };
+  const auto first = [&](const std::deque<Event>& ring) {
+    return std::partition_point(ring.begin(), ring.end(),
+                                [&](const Event& event) { return event.id <= after; });
+  };
+  std::vector<Event> events;
+  std::merge(first(instances_), instances_.end(), first(objects_), objects_.end(),
+             std::back_inserter(events), by_id);
+  if (events.size() > limit) events.resize(limit);
+  return events;
 }
 
 }  // namespace infinicache::pool

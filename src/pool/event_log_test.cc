@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace infinicache::pool {
@@ -49,6 +50,23 @@ TEST(EventLog, DropsTheOldestBeyondItsSizeAndKeepsTheNumbers) {
   EXPECT_EQ(kept.front().id, 11U);
   EXPECT_EQ(kept.back().id, log.last_id());
   EXPECT_EQ(log.After(log.last_id() - 1, 10).size(), 1U);
+}
+
+TEST(EventLog, EventsOfObjectsPushOutNoneOfInstances) {
+  EventLog log;
+  AddMany(log, 3);
+  for (std::size_t i = 0; i < EventLog::kEventsMax + 5; ++i)
+    log.Add(1000, EventKind::kObjectsGone, {.cause = "evicted", .objects = 1, .bytes = 2}, "1");
+  AddMany(log, 1);
+  const auto kept = log.After(0, 2 * EventLog::kEventsMax);
+  ASSERT_EQ(kept.size(), EventLog::kEventsMax + 4);
+  EXPECT_EQ(kept[2].id, 3U);
+  EXPECT_EQ(kept[3].id, 9U) << "the first five of objects were dropped";
+  EXPECT_EQ(kept[3].gone->cause, "evicted");
+  EXPECT_EQ(kept.back().id, log.last_id());
+  EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end(),
+                             [](const Event& a, const Event& b) { return a.id < b.id; }));
+  EXPECT_EQ(log.After(2, 2).back().id, 9U);
 }
 
 TEST(EventLog, CutsALongDetail) {

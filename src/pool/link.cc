@@ -17,9 +17,16 @@ using wire::FrameHeader;
 using wire::FrameType;
 using Kind = FrameSink::Target::Kind;
 
+// Short answers come many to a read, and small payloads with their headers.
+constexpr std::size_t kReadAhead = 16 * kKiB;
 constexpr auto kDialTimeout = std::chrono::seconds(3);
 constexpr auto kDialBackoffMin = std::chrono::milliseconds(10);
 constexpr auto kDialBackoffMax = std::chrono::seconds(2);
+
+// Whether a sink takes the frame's payload.
+bool CarriesData(const FrameHeader& header) {
+  return header.type == FrameType::kData || header.type == FrameType::kInventoryReply;
+}
 
 }  // namespace
 
@@ -86,7 +93,7 @@ bool Link::TakeArrived() {
   if (found == arrived_.end()) return false;
   socket_.emplace(std::move(*found->socket));
   arrived_.erase(found);
-  reader_.emplace(*socket_, wire::kFrameHeaderBytes);
+  reader_.emplace(*socket_, kReadAhead);
   return true;
 }
 
@@ -145,6 +152,7 @@ void Link::Lose(const std::function<bool(std::uint64_t, const Sink&)>& is_lost) 
     if (found == sinks_.end()) break;
     const auto lost = sinks_.extract(found);
     Unqueue(lost.key());
+    if (lost.mapped().sink->Borrows()) BorrowerGone();
     lost.mapped().sink->OnLinkLost(*this, lost.key());
   }
   if (demanded_ && sinks_.empty()) EndDemand(LinkEvent::kAbandoned);
@@ -180,6 +188,7 @@ net::Task<> Link::Run() {
       connected_ = true;
       suspect_ = false;
       backoff_.Reset();
+      if (borrowers_ > 0) reader_->set_read_ahead(wire::kFrameHeaderBytes);
       GrantIfOpen();
       status = co_await ReadFrames();
       Disconnect();
@@ -204,8 +213,7 @@ net::Task<Status> Link::Dial() {
   auto socket = co_await net::Socket::Connect(loop_, address_, options_.socket, deadline);
   if (!socket) co_return tl::make_unexpected(socket.error());
   socket_.emplace(std::move(*socket));
-  // No read-ahead beyond a header: payloads stay in the socket, where a sink may splice them from.
-  reader_.emplace(*socket_, wire::kFrameHeaderBytes);
+  reader_.emplace(*socket_, kReadAhead);
   const auto status =
       co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret, deadline);
   if (!status) co_return tl::make_unexpected(status.error());
@@ -221,66 +229,77 @@ net::Task<Status> Link::Dial() {
 
 net::Task<Status> Link::ReadFrames() {
   for (;;) {
-    const auto header = co_await reader_->ReadHeader();
-    if (!header) co_return tl::make_unexpected(header.error());
-    // What was under way when the connection was ended may be of an instance that is gone.
-    if (broken_) co_return Fail(ErrorCode::kCancelled, "link closed");
-    suspect_ = false;
-    if (header->type == FrameType::kData) {
-      if (auto status = co_await ReadData(*header); !status) co_return status;
-      continue;
-    }
-    if (auto status = co_await reader_->Discard(); !status) co_return status;
-    if (header->type == FrameType::kStored || header->type == FrameType::kDeleted) {
-      shared_.bytes_used.store(header->offset, std::memory_order_relaxed);
-      shared_.chunks.store(header->length, std::memory_order_relaxed);
-    }
-    if (const auto sink = sinks_.find(header->request); sink != sinks_.end()) {
-      if (demanded_) EndDemand(LinkEvent::kAnswered);
-      sink->second.sink->OnFrame(*this, *header);
-    }
-  }
-}
-
-net::Task<Status> Link::ReadData(const FrameHeader& header) {
-  const auto found = sinks_.find(header.request);
-  FrameSink::Target target;
-  if (found != sinks_.end()) {
-    if (demanded_) EndDemand(LinkEvent::kAnswered);
-    target = found->second.sink->OnData(*this, header);
-  }
-  if (target.kind == Kind::kBorrow) {
-    auto decided = co_await Lend(header);
-    if (!decided) co_return tl::make_unexpected(decided.error());
-    target = std::move(*decided);
-    if (target.kind == Kind::kBorrow) co_return Status{};  // released: nothing is left of it
-  }
-  if (target.kind == Kind::kDiscard) co_return co_await reader_->Discard();
-  const std::span<std::byte> memory(target.memory, reader_->payload_left());
-  if (auto status = co_await reader_->ReadPayload(memory); !status) co_return status;
-  // The sink may have gone away while the payload came in.
-  if (const auto sink = sinks_.find(header.request); sink != sinks_.end())
-    sink->second.sink->OnFrame(*this, header);
-  co_return Status{};
-}
-
-net::Task<Result<FrameSink::Target>> Link::Lend(const FrameHeader& header) {
-  borrowed_request_ = header.request;
-  borrow_ended_.reset();
-  borrow_awaited_ = false;
-  Status status;
-  while (!borrow_ended_ && status && !broken_) {
-    if (!std::exchange(borrow_awaited_, false)) {
+    if (auto status = TakeFrames(); !status) co_return status;
+    if (borrowed_request_ == 0) {
+      if (auto status = co_await reader_->WaitReadable(); !status) co_return status;
+    } else if (!std::exchange(borrow_awaited_, false)) {
       co_await borrow_changed_.Wait(TimePoint::max());
+    } else {
+      const Status status = co_await socket_->WaitReadable();
+      const auto sink = sinks_.find(borrowed_request_);
+      if (sink != sinks_.end()) sink->second.sink->OnBorrowReadable(*this);
+      if (!status) co_return status;
+    }
+  }
+}
+
+Status Link::TakeFrames() {
+  for (;;) {
+    // What was under way when the connection was ended may be of an instance that is gone.
+    if (broken_) return Fail(ErrorCode::kCancelled, "link closed");
+    if (borrowed_request_ != 0) return {};
+    if (!incoming_) {
+      const auto header = reader_->TryHeader();
+      if (!header) return tl::make_unexpected(header.error());
+      if (!*header) return {};
+      BeginFrame(**header);
       continue;
     }
-    status = co_await socket_->WaitReadable();
-    const auto sink = sinks_.find(header.request);
-    if (!borrow_ended_ && sink != sinks_.end()) sink->second.sink->OnBorrowReadable(*this);
+    const auto complete = incoming_->target.kind == Kind::kMemory
+                              ? reader_->TryPayload(incoming_->rest)
+                              : reader_->TryDiscard();
+    if (!complete) return tl::make_unexpected(complete.error());
+    if (!*complete) return {};
+    EndFrame();
   }
-  borrowed_request_ = 0;
-  if (!borrow_ended_) co_return Fail(ErrorCode::kCancelled, "link closed");
-  co_return *std::exchange(borrow_ended_, std::nullopt);
+}
+
+void Link::BeginFrame(const FrameHeader& header) {
+  suspect_ = false;
+  incoming_ = Incoming{header, {}, {}, {}};
+  if (!CarriesData(header)) return;
+  const auto sink = sinks_.find(header.request);
+  if (sink == sinks_.end()) return;
+  if (demanded_) EndDemand(LinkEvent::kAnswered);
+  auto target = sink->second.sink->OnData(*this, header);
+  if (target.kind == Kind::kBorrow) {
+    if (reader_->buffered() > 0) Break();  // it came before it was asked for
+    borrowed_request_ = header.request;
+    borrow_awaited_ = false;
+  } else {
+    ReceiveInto(std::move(target));
+  }
+}
+
+void Link::ReceiveInto(FrameSink::Target target) {
+  incoming_->memory = {target.memory, reader_->payload_left()};
+  incoming_->rest = {&incoming_->memory, 1};
+  incoming_->target = std::move(target);
+}
+
+void Link::EndFrame() {
+  const Incoming frame = *std::exchange(incoming_, std::nullopt);
+  const FrameHeader& header = frame.header;
+  if (header.type == FrameType::kStored || header.type == FrameType::kDeleted) {
+    shared_.bytes_used.store(header.offset, std::memory_order_relaxed);
+    shared_.chunks.store(header.length, std::memory_order_relaxed);
+  }
+  if (CarriesData(header) && frame.target.kind == Kind::kDiscard) return;
+  // The sink may have gone away while the payload came in.
+  const auto sink = sinks_.find(header.request);
+  if (sink == sinks_.end()) return;
+  if (demanded_) EndDemand(LinkEvent::kAnswered);
+  sink->second.sink->OnFrame(*this, header);
 }
 
 void Link::AwaitBorrowed() {
@@ -289,21 +308,27 @@ void Link::AwaitBorrowed() {
   borrow_changed_.Notify();
 }
 
-void Link::Release() {
+void Link::Release(bool forget) {
   CHECK(borrowed_request_ != 0 && reader_->payload_left() == 0);
-  borrow_ended_ = FrameSink::Target{Kind::kBorrow, nullptr, nullptr};
-  borrow_changed_.Notify();
+  const std::uint64_t request = std::exchange(borrowed_request_, 0);
+  incoming_.reset();
+  if (forget) Forget(request);
+  if (!TakeFrames()) Break();
+  if (borrowed_request_ == 0) borrow_changed_.Notify();
 }
 
 void Link::Receive(FrameSink::Target target) {
   CHECK(borrowed_request_ != 0 && target.kind != Kind::kBorrow);
-  borrow_ended_ = std::move(target);
+  borrowed_request_ = 0;
+  ReceiveInto(std::move(target));
   borrow_changed_.Notify();
 }
 
 void Link::Disconnect() {
   connected_ = false;
   socket_->Shutdown();
+  incoming_.reset();
+  borrowed_request_ = 0;
   for (const Outgoing& frame : queue_) queued_bytes_ -= frame.size() - frame.sent;
   queue_.clear();
   // What has not been granted waits for the next connection, unless there will be none.
@@ -324,7 +349,9 @@ void Link::Suspect() {
 std::uint64_t Link::Register(FrameSink* sink, bool bound) {
   CHECK(available());
   sinks_.emplace(++last_request_, Sink{sink, bound});
-  if (borrowed_request_ != 0 && !borrow_ended_) {
+  if (sink->Borrows() && ++borrowers_ == 1 && reader_)
+    reader_->set_read_ahead(wire::kFrameHeaderBytes);
+  if (borrowed_request_ != 0) {
     if (const auto lender = sinks_.find(borrowed_request_); lender != sinks_.end()) {
       lender->second.sink->OnBorrowContended(*this);
     }
@@ -333,9 +360,17 @@ std::uint64_t Link::Register(FrameSink* sink, bool bound) {
 }
 
 void Link::Forget(std::uint64_t request) {
-  sinks_.erase(request);
+  const auto found = sinks_.find(request);
+  if (found == sinks_.end()) return;
+  const bool borrows = found->second.sink->Borrows();
+  sinks_.erase(found);
+  if (borrows) BorrowerGone();
   if (demanded_ && sinks_.empty()) EndDemand(LinkEvent::kAbandoned);
-  if (borrowed_request_ == request && !borrow_ended_) Receive({});
+  if (borrowed_request_ == request) Receive({});
+}
+
+void Link::BorrowerGone() {
+  if (--borrowers_ == 0 && reader_) reader_->set_read_ahead(kReadAhead);
 }
 
 void Link::Send(FrameHeader header, std::string meta, std::span<const std::byte> payload,

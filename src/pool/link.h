@@ -10,10 +10,10 @@
 // request is bound to, or none in time, the request is lost, as by the end of a connection. What was
 // sent before the gate closed waits in the node's socket, and is answered in its next session.
 //
-// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: kData payloads
-// are received straight into memory that the sink names, or stay in the socket when the sink
-// borrows them (to splice them on). A sink that goes away calls Forget first; its late answers are
-// skipped.
+// Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
+// kData and kInventoryReply are received straight into memory that the sink names, or stay in the
+// socket when the sink borrows them (to splice them on). A sink that goes away calls Forget first;
+// its late answers are skipped.
 //
 // Sends are tried at once and queued when the socket is full; payload memory is held by
 // `keep_alive` until it is sent. Callers bound what they queue (queued_bytes()).
@@ -60,10 +60,13 @@ class FrameSink {
     std::shared_ptr<const void> keep_alive;  // of `memory`
   };
 
-  // The header of a kData frame with a payload arrived.
+  // The header of a kData or kInventoryReply frame arrived.
   virtual Target OnData(Link& link, const wire::FrameHeader& header) = 0;
-  // A frame is complete: a kData whose payload is in memory, or any other answer.
+  // A frame is complete: one whose payload is in memory, or any other answer.
   virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
+  // Whether OnData may borrow; never changes. As long as such a sink is registered, no payload is
+  // read ahead.
+  virtual bool Borrows() const { return false; }
   // The connection ended; no answers of this request follow, and the link has forgotten it.
   virtual void OnLinkLost(Link& link, std::uint64_t request) = 0;
   // Another request was made on this link while a payload is borrowed: take it out of the way, by
@@ -158,8 +161,9 @@ class Link {
   // For the sink that borrowed a payload: its bytes wait in the socket.
   net::Socket& socket() { return *socket_; }
   net::FrameReader& reader() { return *reader_; }
-  // The borrowed payload was consumed completely (FrameReader::ConsumedOutside): go on reading.
-  void Release();
+  // The borrowed payload was consumed completely (FrameReader::ConsumedOutside): goes on reading.
+  // With `forget` it was the request's last. What is here already is told to its sinks at once.
+  void Release(bool forget);
   // Receive the rest of the borrowed payload into memory after all; OnFrame follows.
   void Receive(FrameSink::Target target);
   // Call OnBorrowReadable when more of the borrowed payload has arrived.
@@ -200,11 +204,21 @@ class Link {
   // Loses the requests for which `is_lost`, with what is queued of them.
   void Lose(const std::function<bool(std::uint64_t, const Sink&)>& is_lost);
 
+  struct Incoming {
+    wire::FrameHeader header;
+    FrameSink::Target target;
+    iovec memory;
+    std::span<iovec> rest;  // of `memory`
+  };
+
   net::Task<Status> Dial();
   net::Task<Status> ReadFrames();
-  net::Task<Status> ReadData(const wire::FrameHeader& header);
-  // Lends the payload of `header` until its sink says what becomes of it.
-  net::Task<Result<FrameSink::Target>> Lend(const wire::FrameHeader& header);
+  // Takes the frames that are here, up to one that is borrowed.
+  Status TakeFrames();
+  void BeginFrame(const wire::FrameHeader& header);
+  void ReceiveInto(FrameSink::Target target);
+  void EndFrame();
+  void BorrowerGone();
   net::Task<> FlushAll();
   Status FlushSome();  // until nothing is queued or the socket is full
   // Ends the connection, if there is one; Run() notices it soon and disconnects.
@@ -241,8 +255,9 @@ class Link {
   std::deque<Outgoing> waiting_;  // of requests that are not granted yet
   std::size_t queued_bytes_ = 0;  // of both
 
-  std::uint64_t borrowed_request_ = 0;             // 0: nothing is borrowed
-  std::optional<FrameSink::Target> borrow_ended_;  // what becomes of the borrowed payload
+  std::optional<Incoming> incoming_;    // the frame whose payload comes in, or is borrowed
+  std::uint64_t borrowed_request_ = 0;  // 0: nothing is borrowed
+  std::size_t borrowers_ = 0;           // requests whose sinks borrow
   bool borrow_awaited_ = false;
   net::Notification borrow_changed_;
   net::Notification instance_changed_;

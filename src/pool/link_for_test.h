@@ -38,6 +38,7 @@ class SinkForTest final : public FrameSink {
     borrowing = nullptr;
     if (on_lost) on_lost(link);
   }
+  bool Borrows() const override { return borrows; }
   void OnBorrowContended(Link&) override { ++contended; }
   void OnBorrowReadable(Link&) override { ++readable; }
 
@@ -55,6 +56,7 @@ class SinkForTest final : public FrameSink {
   }
 
   Target::Kind kind = Target::Kind::kMemory;
+  bool borrows = false;
   std::vector<std::shared_ptr<std::string>> received;
   std::vector<wire::FrameHeader> frames;
   std::vector<std::uint64_t> lost;

@@ -482,6 +482,7 @@ class BorrowTest : public LinkTest {
   void Borrow() {
     Connect();
     Store(Id(1), content_);
+    sink_.borrows = true;
     sink_.kind = Kind::kBorrow;
     request_ = Get(sink_, Id(1), content_.size());
     net::RunUntil(loop_, [&] { return sink_.borrowing != nullptr; });
@@ -498,10 +499,10 @@ TEST_F(BorrowTest, ABorrowedPayloadWaitsInTheSocketUntilItIsReleased) {
   EXPECT_EQ(link_.reader().buffered(), 0U);
   EXPECT_TRUE(TakeBorrowed(1000) + TakeBorrowed(kStrip - 1000) == content_.substr(0, kStrip));
   EXPECT_EQ(sink_.borrowing, nullptr) << "the next payload came before this one was released";
-  link_.Release();
+  link_.Release(/*forget=*/false);
   net::RunUntil(loop_, [&] { return sink_.borrowing != nullptr; });
   EXPECT_TRUE(TakeBorrowed(kStrip) == content_.substr(kStrip));
-  link_.Release();
+  link_.Release(/*forget=*/true);
   PingPong();
 }
 
@@ -541,7 +542,7 @@ TEST_F(BorrowTest, TheBorrowerCanWaitForMoreOfItsPayload) {
   link_.AwaitBorrowed();
   net::RunUntil(loop_, [&] { return sink_.readable > 0; });
   EXPECT_TRUE(TakeBorrowed(kStrip) == content_.substr(0, kStrip));
-  link_.Release();
+  link_.Release(/*forget=*/false);
   net::RunUntil(loop_, [&] { return sink_.borrowing != nullptr; });
   EXPECT_EQ(sink_.readable, 1) << "it is called once for each time it was asked for";
 }

@@ -26,6 +26,7 @@ struct Place {
 };
 
 enum class NodeState : std::uint8_t { kStarting, kActive, kDown, kAsleep, kWaking };
+inline constexpr std::size_t kNodeStates = 5;
 std::string_view NodeStateName(NodeState state);
 
 struct NodeShared {

@@ -174,6 +174,7 @@ void Pool::OnLinkEvent(NodeId node, LinkEvent event) {
 }
 
 void Pool::OnInstanceReady(const platform::Instance& instance) {
+  if (stopping_) return;
   Node& node = at(instance.node);
   if (node.known.size() == kKnownMax) node.known.erase(node.known.begin());
   node.known.push_back(instance);
@@ -235,7 +236,7 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
     node.active_since = now;
     for (const OpenSession& session : node.sessions) {
       if (session.id == pong.session)
-        stats_.wake.Observe(std::chrono::duration<double>(now - session.invoked).count());
+        wakes_.Observe(std::chrono::duration<double>(now - session.invoked).count());
     }
   }
   Apply(id, actions);
@@ -360,12 +361,13 @@ void Pool::Lose(NodeId id) {
   const Epoch lost(shared.epoch.exchange(0));
   shared.bytes_used = 0;
   shared.chunks = 0;
+  const InstanceId instance = at(id).instance.id;
   {
     const std::scoped_lock lock(mutex_);
     at(id).instance = {};
   }
   Announce(id, Epoch(), {});
-  if (lost != Epoch() && on_instance_lost_) on_instance_lost_(id, lost);
+  if (lost != Epoch() && on_instance_lost_) on_instance_lost_(id, lost, instance);
 }
 
 void Pool::Do(NodeId id, const policy::UseInstance& use) {

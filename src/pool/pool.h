@@ -89,7 +89,6 @@ struct PoolStats {
   Counter demands{0};             // of links that may not send
   Counter requests_of_sessions{0};  // as the nodes told at their end
   Counter wakes_too_late{0};      // requests gave up the wait for a node
-  LatencyHistogram wake;          // from the invocation to the PONG
 };
 
 class Pool final : public platform::Observer, private ControlLink::Handler {
@@ -102,7 +101,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   LoopLinks& AddLoop(net::EventLoop& loop);
 
   // Called, on the control loop, when an instance and all its chunks are gone.
-  void set_on_instance_lost(std::function<void(NodeId, Epoch)> callback) {
+  void set_on_instance_lost(std::function<void(NodeId, Epoch, InstanceId)> callback) {
     on_instance_lost_ = std::move(callback);
   }
 
@@ -128,7 +127,11 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   // From any thread.
   std::vector<NodeView> View() const;
   const PoolStats& stats() const { return stats_; }
+  // From an invocation to its PONG.
+  const LatencyHistogram& wakes() const { return wakes_; }
   const EventLog& events() const { return events_; }
+  // For what befalls objects.
+  EventLog& mutable_events() { return events_; }
   // Has the platform take a node's instance away. Errors: kNotFound (no such node, or it has no
   // instance).
   Status Reclaim(NodeId node);
@@ -210,9 +213,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   std::optional<policy::WarmUpInterval> warm_up_interval_;
   net::Listener listener_;
   std::size_t arriving_ = 0;
-  std::function<void(NodeId, Epoch)> on_instance_lost_;
+  std::function<void(NodeId, Epoch, InstanceId)> on_instance_lost_;
   policy::Meter meter_;
   PoolStats stats_;
+  LatencyHistogram wakes_;
   EventLog events_;
   const SystemClock clock_;
 };

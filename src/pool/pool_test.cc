@@ -122,7 +122,7 @@ class PoolTest : public testing::Test {
 
   void Start() {
     pool_.set_on_instance_lost(
-        [this](NodeId node, Epoch epoch) { lost_.emplace_back(node, epoch); });
+        [this](NodeId node, Epoch epoch, InstanceId) { lost_.emplace_back(node, epoch); });
     pool_.Start();
   }
   void StartAndConnect() {

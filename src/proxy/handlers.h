@@ -24,22 +24,22 @@ net::Task<> MSet(Call& call);
 void StrLen(Call& call);
 
 // Keys.
-void Del(Call& call);
+net::Task<> Del(Call& call);
 void Exists(Call& call);
 void Ttl(Call& call);
 void PTtl(Call& call);
 void ExpireTime(Call& call);
 void PExpireTime(Call& call);
-void Expire(Call& call);
-void PExpire(Call& call);
-void ExpireAt(Call& call);
-void PExpireAt(Call& call);
+net::Task<> Expire(Call& call);
+net::Task<> PExpire(Call& call);
+net::Task<> ExpireAt(Call& call);
+net::Task<> PExpireAt(Call& call);
 void Persist(Call& call);
 void Type(Call& call);
 void DbSize(Call& call);
 void Scan(Call& call);
 void Keys(Call& call);
-void FlushAll(Call& call);
+net::Task<> FlushAll(Call& call);
 
 // The connection.
 void Ping(Call& call);

@@ -105,8 +105,13 @@ std::string MemorySection(Server& server) {
       .Take();
 }
 
-std::string PersistenceSection(Server&) {
-  return Text().Line("loading", 0).Line("rdb_bgsave_in_progress", 0).Line("aof_enabled", 0).Take();
+std::string PersistenceSection(Server& server) {
+  const cache::RebuildProgress& rebuild = server.cache().shared().rebuild;
+  Text text;
+  text.Line("loading", rebuild.loading() ? 1 : 0);
+  if (rebuild.loading())
+    text.Line("loading_loaded_perc", fmt::format("{:.2f}", rebuild.share() * 100));
+  return text.Line("rdb_bgsave_in_progress", 0).Line("aof_enabled", 0).Take();
 }
 
 std::string StatsSection(Server& server) {
@@ -118,8 +123,8 @@ std::string StatsSection(Server& server) {
       .Line("total_net_input_bytes", Read(proxy.net_input_bytes))
       .Line("total_net_output_bytes", Read(proxy.net_output_bytes))
       .Line("rejected_connections", Read(proxy.connections_rejected))
-      .Line("expired_keys", server.cache().directory().expired())
-      .Line("evicted_keys", Read(cache.objects_evicted))
+      .Line("expired_keys", cache.gone.Objects(cache::GoneCause::kExpired))
+      .Line("evicted_keys", cache.gone.Objects(cache::GoneCause::kEvicted))
       .Line("keyspace_hits", Read(cache.hits))
       .Line("keyspace_misses",
             Read(cache.misses_absent) + Read(cache.misses_lost) + Read(cache.misses_unavailable))
@@ -179,8 +184,8 @@ std::string KeyspaceSection(Server& server) {
 std::string InfinicacheSection(Server& server) {
   const Fill fill = FillOf(server);
   const cache::CacheStats& stats = server.cache().stats();
-  return Text()
-      .Line("nodes", server.pool().size())
+  Text text;
+  text.Line("nodes", server.pool().size())
       .Line("nodes_active", server.pool().active())
       .Line("code", server.cache().options().code.ToString())
       .Line("objects", server.cache().directory().size())
@@ -193,8 +198,13 @@ std::string InfinicacheSection(Server& server) {
       .Line("corrupt_strips", Read(stats.corrupt_strips))
       .Line("repairs_queued", server.cache().repairs_queued())
       .Line("chunks_repaired", Read(stats.chunks_repaired))
-      .Line("objects_lost", Read(stats.losses))
-      .Take();
+      .Line("objects_lost", stats.gone.Lost());
+  text.Line("objects_rebuilt", Read(stats.objects_rebuilt));
+  for (std::size_t i = 0; i < cache::kGoneCauses; ++i) {
+    text.Line(fmt::format("gone_{}", cache::GoneCauseName(static_cast<cache::GoneCause>(i))),
+              Read(stats.gone.objects[i]));
+  }
+  return text.Take();
 }
 
 struct Section {

@@ -5,10 +5,12 @@
 #include <utility>
 #include <vector>
 
+#include "cache/retire.h"
 #include "proxy/expiry.h"
 #include "proxy/handlers.h"
 #include "proxy/session.h"
 #include "wire/glob.h"
+#include "wire/inventory.h"
 
 namespace infinicache::proxy {
 namespace {
@@ -81,18 +83,25 @@ Result<ExpireCondition> ParseExpireCondition(Call& call) {
   return condition;
 }
 
-void ExpireWith(Call& call, ExpiryUnit unit, std::string_view command) {
+// Deletes the object: its nodes know of it before anybody sees it. False if it is not its key's
+// value any more.
+net::Task<bool> Delete(Call& call, const ObjectRef& object) {
+  co_await cache::Retire(call.worker, {&object, 1}, wire::kDeletedMark);
+  co_return DirectoryOf(call).RemoveIfCurrent(object);
+}
+
+net::Task<> ExpireWith(Call& call, ExpiryUnit unit, std::string_view command) {
   const WallMillis now = call.worker.shared().clock.WallNow();
   const auto when = ParseExpiry(call[2], unit, now, command, /*positive_only=*/false);
-  if (!when) return call.reply.Error(when.error().message);
+  if (!when) co_return call.reply.Error(when.error().message);
   const auto condition = ParseExpireCondition(call);
-  if (!condition) return call.reply.Error(condition.error().message);
+  if (!condition) co_return call.reply.Error(condition.error().message);
   Directory& directory = DirectoryOf(call);
   const ObjectRef object = directory.Find(call[1]);
   if (object == nullptr || !condition->Allows(object->expires_at(), *when))
-    return call.reply.Integer(0);
+    co_return call.reply.Integer(0);
   const bool done =
-      *when <= now ? directory.RemoveIfCurrent(object) : directory.SetExpiry(object, *when);
+      *when <= now ? co_await Delete(call, object) : call.worker.SetExpiry(object, *when);
   call.reply.Integer(done ? 1 : 0);
 }
 
@@ -103,10 +112,20 @@ void ReplyKeys(Call& call, const std::vector<ObjectRef>& objects) {
 
 }  // namespace
 
-void Del(Call& call) {
+net::Task<> Del(Call& call) {
+  Directory& directory = DirectoryOf(call);
+  std::vector<ObjectRef> objects;
+  for (std::size_t i = 1; i < call.size(); ++i) {
+    if (ObjectRef object = directory.Find(call[i]); object != nullptr)
+      objects.push_back(std::move(object));
+  }
+  // Nodes know of it before anybody sees it: what a client was told is gone stays gone.
+  co_await cache::Retire(call.worker, objects, wire::kDeletedMark);
   std::int64_t removed = 0;
-  for (std::size_t i = 1; i < call.size(); ++i)
-    removed += DirectoryOf(call).Remove(call[i]) != nullptr ? 1 : 0;
+  for (const ObjectRef& object : objects) {
+    // One that was overwritten meanwhile was deleted just before that.
+    if (directory.RemoveIfCurrent(object) || directory.Find(object->key()) != nullptr) ++removed;
+  }
   call.reply.Integer(removed);
 }
 
@@ -133,27 +152,27 @@ void PExpireTime(Call& call) {
   ReplyExpiry(call, [](WallMillis when) { return when; });
 }
 
-void Expire(Call& call) {
-  ExpireWith(call, {std::chrono::seconds(1), false}, "expire");
+net::Task<> Expire(Call& call) {
+  co_await ExpireWith(call, {std::chrono::seconds(1), false}, "expire");
 }
 
-void PExpire(Call& call) {
-  ExpireWith(call, {std::chrono::milliseconds(1), false}, "pexpire");
+net::Task<> PExpire(Call& call) {
+  co_await ExpireWith(call, {std::chrono::milliseconds(1), false}, "pexpire");
 }
 
-void ExpireAt(Call& call) {
-  ExpireWith(call, {std::chrono::seconds(1), true}, "expireat");
+net::Task<> ExpireAt(Call& call) {
+  co_await ExpireWith(call, {std::chrono::seconds(1), true}, "expireat");
 }
 
-void PExpireAt(Call& call) {
-  ExpireWith(call, {std::chrono::milliseconds(1), true}, "pexpireat");
+net::Task<> PExpireAt(Call& call) {
+  co_await ExpireWith(call, {std::chrono::milliseconds(1), true}, "pexpireat");
 }
 
 void Persist(Call& call) {
   Directory& directory = DirectoryOf(call);
   const ObjectRef object = directory.Find(call[1]);
   const bool expires = object != nullptr && object->expires_at() != ObjectRecord::kNever;
-  call.reply.Integer(expires && directory.SetExpiry(object, ObjectRecord::kNever) ? 1 : 0);
+  call.reply.Integer(expires && call.worker.SetExpiry(object, ObjectRecord::kNever) ? 1 : 0);
 }
 
 void Type(Call& call) {
@@ -209,12 +228,13 @@ void Keys(Call& call) {
   ReplyKeys(call, found);
 }
 
-void FlushAll(Call& call) {
+net::Task<> FlushAll(Call& call) {
   const bool mode_known =
       call.size() == 1 || (call.size() == 2 && (EqualsIgnoreCase(call[1], "async") ||
                                                 EqualsIgnoreCase(call[1], "sync")));
-  if (!mode_known) return call.reply.Error(kSyntaxError);
-  DirectoryOf(call).Clear();
+  if (!mode_known) co_return call.reply.Error(kSyntaxError);
+  const std::vector<ObjectRef> objects = DirectoryOf(call).Clear();
+  co_await cache::Retire(call.worker, objects, wire::kDeletedMark);
   call.reply.Simple("OK");
 }
 

@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cache/retire.h"
+#include "wire/inventory.h"
 
 namespace infinicache::proxy {
 namespace {
@@ -80,7 +82,7 @@ net::Task<> Session::Run() {
         break;
       case RespParser::Event::kCommand:
         co_await Execute();
-        uploads_.clear();
+        if (!uploads_.empty()) co_await DropUploads();
         value_began_.reset();
         if (closing_ || output_.size() > kOutputBytesMax) status = co_await Flush();
         if (closing_) co_return;
@@ -156,6 +158,10 @@ net::Task<> Session::Execute() {
                      arguments[i].large_bytes));
     co_return;
   }
+  if (worker_.shared().rebuild.loading() && !co_await AwaitRebuilt(spec)) {
+    fail("LOADING InfiniCache is rebuilding its directory");
+    co_return;
+  }
   CommandStats& stats = server_.mutable_command_stats(*index);
   const TimePoint begin = value_began_.value_or(net::EventLoop::Now());
   const std::uint64_t errors = call.reply.errors();
@@ -172,6 +178,38 @@ net::Task<> Session::Execute() {
     Add(stats.failed);
     Add(server_.mutable_stats().error_replies);
   }
+}
+
+// Values that were stored as they came and that the command did not take: a condition did not hold,
+// or its options are wrong. A client that is told so must not find them after a restart.
+net::Task<> Session::DropUploads() {
+  std::vector<cache::ObjectRef> dropped;
+  for (auto& [index, upload] : uploads_)
+    if (upload) dropped.push_back(std::move(*upload));
+  uploads_.clear();
+  co_await cache::Retire(worker_, dropped, wire::kVoidMark);
+}
+
+net::Task<bool> Session::AwaitRebuilt(const CommandSpec& spec) {
+  constexpr Duration kPoll = std::chrono::milliseconds(2);
+  if ((spec.flags & (kWrite | kReadOnly)) == 0) co_return true;
+  const cache::RebuildProgress& rebuild = worker_.shared().rebuild;
+  const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
+  const auto arguments = parser_.arguments();
+  const int count = static_cast<int>(arguments.size());
+  const int last = spec.last_key < 0 ? count + spec.last_key : spec.last_key;
+  const auto settled = [&] {
+    if (spec.first_key == 0) return !rebuild.loading();  // it is about all keys
+    for (int i = spec.first_key; i <= last && i < count; i += spec.key_step)
+      if (!rebuild.IsSettled(cache::HashKey(arguments[static_cast<std::size_t>(i)].bytes)))
+        return false;
+    return true;
+  };
+  while (!settled()) {
+    if (worker_.stopping() || net::EventLoop::Now() >= deadline) co_return false;
+    co_await worker_.loop().Sleep(kPoll);
+  }
+  co_return true;
 }
 
 Result<cache::ObjectRef>* Session::Upload(std::size_t index) {

@@ -74,6 +74,9 @@ class Session {
   net::Task<Status> ReadMore();
   net::Task<Status> Flush();
   net::Task<> Execute();
+  net::Task<> DropUploads();
+  // Waits until the directory has the keys of a call, if it is being rebuilt; false: not in time.
+  net::Task<bool> AwaitRebuilt(const CommandSpec& spec);
   net::Task<Status> ReceiveLargeArgument();
   net::Task<Result<cache::ObjectRef>> StreamValue(cache::ObjectWriter& writer, std::uint64_t& left);
   net::Task<Status> SkipInput(std::uint64_t bytes);

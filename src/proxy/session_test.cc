@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "cache/cluster_for_test.h"
 #include "net/testing.h"
@@ -32,7 +33,8 @@ std::string Command(std::initializer_list<std::string_view> words) {
 
 class SessionTest : public testing::Test {
  protected:
-  explicit SessionTest(std::string password = "") : cluster_(SmallCluster()) {
+  explicit SessionTest(std::string password = "", Duration node_timeout = std::chrono::seconds(30))
+      : cluster_(SmallCluster(node_timeout)) {
     ServerOptions options;
     options.listen = {"127.0.0.1", 0};
     options.password = std::move(password);
@@ -48,8 +50,9 @@ class SessionTest : public testing::Test {
     net::RunReady(cluster_.loop());  // what Stop posted
   }
 
-  static ClusterForTest::Options SmallCluster() {
+  static ClusterForTest::Options SmallCluster(Duration node_timeout) {
     ClusterForTest::Options options;
+    options.cache.node_timeout = node_timeout;
     options.nodes = 8;
     options.cache.code = {4, 2};
     options.cache.object_bytes_max = 20 * kMiB;
@@ -277,6 +280,117 @@ TEST_F(PasswordTest, LargeValuesAreTakenAfterAuthentication) {
   const std::string value = ContentForTest(1, 1'000'000);
   Exchange(Command({"auth", "secret"}) + Command({"set", "k", value}) + Command({"get", "k"}),
            "+OK\r\n+OK\r\n" + Bulk(value));
+}
+
+// --- Restarts -----------------------------------------------------------------------------------
+
+TEST_F(SessionTest, CommandsOnKeysThatAreNotRebuiltYetWaitAndOthersGoOn) {
+  const bool a_first = cache::HashKey("a") < cache::HashKey("b");
+  const std::string early = a_first ? "a" : "b";
+  const std::string late = a_first ? "b" : "a";
+  Exchange(Command({"SET", early, "1"}) + Command({"SET", late, "2"}), "+OK\r\n+OK\r\n");
+  cache::RebuildProgress& rebuild = cluster_.cache().shared().rebuild;
+  rebuild.Start();
+  rebuild.SetSettledBelow(cache::HashKey(late));
+  Exchange(Command({"GET", early}) + "PING\r\n", Bulk("1") + "+PONG\r\n");
+  for (const auto& command : {Command({"GET", late}), Command({"DEL", early, late}),
+                              Command({"DBSIZE"}), Command({"SET", late, "3"})}) {
+    net::Socket other = Connect();
+    EXPECT_TRUE(cluster_.Run(Write(other, command)));
+    std::byte first[1];
+    net::Started<Result<std::size_t>> reply(cluster_.loop(), other.ReadSome(std::span(first)));
+    Exchange(Command({"GET", early}), Bulk("1"));
+    EXPECT_FALSE(reply.done()) << command;
+    other.Shutdown();
+    cluster_.RunUntil([&] { return reply.done(); });
+  }
+  rebuild.Finish();
+  cluster_.RunUntil([&] { return server_->clients() == 1; });
+}
+
+class ImpatientSessionTest : public SessionTest {
+ protected:
+  ImpatientSessionTest() : SessionTest("", std::chrono::milliseconds(50)) {}
+};
+
+TEST_F(ImpatientSessionTest, AKeyThatIsNotRebuiltInTimeIsAnsweredLoading) {
+  cluster_.cache().shared().rebuild.Start();
+  Exchange(Command({"GET", "key"}), "-LOADING InfiniCache is rebuilding its directory\r\n");
+  cluster_.cache().shared().rebuild.Finish();
+  Exchange(Command({"GET", "key"}), "$-1\r\n");
+}
+
+// What a client was told is gone stays gone, though the proxy ends before any chunk is freed.
+class DeleteTest : public SessionTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(DeleteTest, WhatWasDeletedIsAbsentAfterACrash) {
+  Exchange(Command({"SET", "key", "value"}), "+OK\r\n");
+  Exchange(Command({"SET", "large", ContentForTest(1, 2'000'000)}), "+OK\r\n");
+  const std::string name = GetParam();
+  if (name == "flushall") {
+    Exchange(Command({"FLUSHALL"}), "+OK\r\n");
+  } else if (name == "getdel") {
+    Exchange(Command({"GETDEL", "key"}), Bulk("value"));
+    Exchange(Command({"DEL", "large"}), ":1\r\n");
+  } else if (name == "expire") {
+    Exchange(Command({"EXPIRE", "key", "-1"}) + Command({"PEXPIREAT", "large", "5"}),
+             ":1\r\n:1\r\n");
+  } else if (name == "expire and del") {
+    Exchange(Command({"EXPIRE", "key", "100"}) + Command({"DEL", "key", "large", "none"}),
+             ":1\r\n:2\r\n");
+  } else {
+    Exchange(Command({name, "key", "large", "none"}), ":2\r\n");
+  }
+  cluster_.Crash();
+  cluster_.Restart();
+  EXPECT_EQ(cluster_.directory().size(), 0U);
+  EXPECT_EQ(cluster_.stats().gone.Objects(cache::GoneCause::kTorn), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Commands, DeleteTest,
+                         testing::Values("del", "unlink", "getdel", "flushall", "expire",
+                                         "expire and del"),
+                         [](const auto& tested) {
+                           std::string name = tested.param;
+                           std::erase(name, ' ');
+                           return name;
+                         });
+
+TEST_F(SessionTest, WhatAConditionDroppedIsNotThereAfterACrash) {
+  Exchange(Command({"SET", "key", "first"}), "+OK\r\n");
+  // So large that it is stored before its options are known.
+  Exchange(Command({"SET", "key", ContentForTest(1, 2'000'000), "NX"}), "$-1\r\n");
+  Exchange(Command({"SET", "none", ContentForTest(2, 2'000'000), "XX"}), "$-1\r\n");
+  cluster_.Crash();
+  cluster_.Restart();
+  EXPECT_EQ(cluster_.directory().size(), 1U);
+  EXPECT_EQ(cluster_.directory().Find("key")->bytes(), 5U);
+}
+
+TEST_F(SessionTest, ExpiriesAreThereAgainAfterACrash) {
+  Exchange(Command({"SETEX", "setex", "100", "v"}) + Command({"SET", "set", "v", "PX", "7000"}) +
+               Command({"SET", "large", ContentForTest(1, 2'000'000), "EX", "50"}) +
+               Command({"SET", "kept", "v"}) + Command({"EXPIRE", "kept", "10"}) +
+               Command({"SET", "never", "v", "EX", "9"}) + Command({"PERSIST", "never"}),
+           "+OK\r\n+OK\r\n+OK\r\n+OK\r\n:1\r\n+OK\r\n:1\r\n");
+  const auto told = [&](std::string_view key, std::size_t chunks, WallMillis at) {
+    return cluster_.ExpiriesOnNodes(key) == std::vector<WallMillis>(chunks, at);
+  };
+  const WallMillis now = cluster_.clock().WallNow();
+  EXPECT_TRUE(told("setex", 3, now + 100'000)) << "at once";
+  EXPECT_TRUE(told("set", 3, now + 7000)) << "at once";
+  cluster_.RunUntil([&] {
+    return told("large", 6, now + 50'000) && told("kept", 3, now + 10'000) && told("never", 3, 0);
+  });
+  cluster_.Crash();
+  cluster_.Restart();
+  for (const auto& [key, left] :
+       {std::pair("setex", 100'000), {"set", 7000}, {"large", 50'000}, {"kept", 10'000}}) {
+    const cache::ObjectRef object = cluster_.directory().Find(key);
+    ASSERT_NE(object, nullptr) << key;
+    EXPECT_EQ(object->expires_at(), now + left) << key;
+  }
+  EXPECT_EQ(cluster_.directory().Find("never")->expires_at(), cache::ObjectRecord::kNever);
 }
 
 }  // namespace

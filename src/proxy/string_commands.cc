@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "cache/object_writer.h"
+#include "cache/retire.h"
 #include "cache/send_object.h"
 #include "proxy/expiry.h"
 #include "proxy/handlers.h"
 #include "proxy/session.h"
+#include "wire/inventory.h"
 
 namespace infinicache::proxy {
 namespace {
@@ -29,10 +31,11 @@ struct SetOptions {
 };
 
 // The object of the value at `index`: streamed already, or written now.
-net::Task<Result<ObjectRef>> TakeValue(Call& call, std::string_view key, std::size_t index) {
+net::Task<Result<ObjectRef>> TakeValue(Call& call, std::string_view key, std::size_t index,
+                                       WallMillis expires_at = ObjectRecord::kNever) {
   if (auto* upload = call.session.Upload(index); upload != nullptr)
     co_return std::exchange(*upload, Fail(ErrorCode::kInternal, "the value was taken already"));
-  co_return co_await cache::WriteObject(call.worker, key, call[index]);
+  co_return co_await cache::WriteObject(call.worker, key, call[index], expires_at);
 }
 
 // Replies with bytes [offset, offset + length) of `object`, or null if it cannot be read any more.
@@ -129,10 +132,16 @@ net::Task<Result<Stored>> Store(Call& call, std::size_t index, SetOptions option
     if ((present != nullptr) != (options.condition == Condition::kIfPresent))
       co_return Stored{false, std::move(present)};
   }
-  auto object = co_await TakeValue(call, key, index);
+  auto object = co_await TakeValue(call, key, index, options.expires_at);
   if (!object) co_return Fail(object.error().code, RespErrorFor(object.error()));
-  (*object)->set_expires_at(options.expires_at);
-  auto result = call.worker.Commit(std::move(*object), options.condition, options.keep_expiry);
+  const ObjectRef written = *object;
+  auto result = call.worker.Commit(std::move(*object), options.condition, options.keep_expiry,
+                                   options.expires_at);
+  // A client that is told that nothing was set must not find it after a restart.
+  if (!result.committed) co_await cache::Retire(call.worker, {&written, 1}, wire::kVoidMark);
+  // The previous value may be read for long.
+  if (result.committed && options.reply_previous && result.previous != nullptr)
+    result.previous->TellDeleted();
   co_return Stored{result.committed, std::move(result.previous)};
 }
 
@@ -192,7 +201,9 @@ net::Task<> PSetEx(Call& call) {
 }
 
 net::Task<> GetSet(Call& call) {
-  auto stored = co_await Store(call, 2, {});
+  SetOptions options;
+  options.reply_previous = true;
+  auto stored = co_await Store(call, 2, options);
   if (!stored) {
     call.reply.Error(stored.error().message);
   } else if (stored->previous == nullptr) {
@@ -207,8 +218,11 @@ net::Task<> Get(Call& call) {
 }
 
 net::Task<> GetDel(Call& call) {
-  ObjectRef object = call.worker.shared().directory.Remove(call[1]);
-  if (object == nullptr) {
+  Directory& directory = call.worker.shared().directory;
+  ObjectRef object = directory.Find(call[1]);
+  // As DEL.
+  if (object != nullptr) co_await cache::Retire(call.worker, {&object, 1}, wire::kDeletedMark);
+  if (object == nullptr || !directory.RemoveIfCurrent(object)) {
     Add(call.worker.stats().misses_absent);
     call.reply.Null();
     co_return;

@@ -22,17 +22,18 @@ constexpr std::uint8_t kChunkMetaVersion = 1;
 constexpr std::size_t kChunkMetaFixedBytes = 36;
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(kFrameTypeLast) + 1> kTypeNames = {
-    "unknown",   "hello",
-    "challenge", "auth",
-    "welcome",   "put",
-    "stored",    "get",
-    "data",      "cancel",
-    "delete",    "deleted",
-    "error",     "abort",
-    "ping",      "pong",
-    "stats",     "stats_reply",
-    "inventory", "inventory_reply",
-    "bye",       "corrupt_for_test",
+    "unknown",    "hello",
+    "challenge",  "auth",
+    "welcome",    "put",
+    "stored",     "get",
+    "data",       "cancel",
+    "delete",     "deleted",
+    "error",      "abort",
+    "ping",       "pong",
+    "stats",      "stats_reply",
+    "inventory",  "inventory_reply",
+    "bye",        "corrupt_for_test",
+    "set_expiry", "expiry_set",
 };
 
 // Byte by byte, so that the host's endianness does not matter; compilers make one store of it.

@@ -64,8 +64,10 @@ enum class FrameType : std::uint8_t {
   kInventoryReply,
   kBye,
   kCorruptForTest,
+  kSetExpiry,
+  kExpirySet,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kCorruptForTest;
+inline constexpr FrameType kFrameTypeLast = FrameType::kExpirySet;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);

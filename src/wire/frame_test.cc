@@ -151,7 +151,8 @@ TEST(FrameHeader, ErrorsNameTheField) {
   EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[0] = std::byte{'X'}; }),
             "bad frame: magic 0x4358, expected 0x4349");
   EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[2] = std::byte{0}; }), "bad frame: unknown type 0");
-  EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[2] = std::byte{22}; }), "bad frame: unknown type 22");
+  EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[2] = std::byte{200}; }),
+            "bad frame: unknown type 200");
   EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[3] = std::byte{4}; }),
             "bad frame: unknown flags 0x04");
   EXPECT_EQ(ErrorAfter([](HeaderBytes& b) { b[34] = std::byte{13}; }),
