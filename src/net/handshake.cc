@@ -160,7 +160,12 @@ Task<Status> ExchangeAsDialingNode(Socket& socket, FrameReader& reader, std::str
                                    const wire::NodeStatus& status, std::uint16_t link_number) {
   const auto proven = co_await ProveAsDialer(socket, reader, secret, link_number);
   if (!proven) co_return proven;
-  co_return co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+  const auto sent =
+      co_await SendMeta(socket, wire::FrameType::kWelcome, wire::EncodeNodeStatus(status));
+  if (!sent) co_return sent;
+  const auto taken = co_await Expect(reader, wire::FrameType::kWelcome);
+  if (!taken) co_return tl::make_unexpected(taken.error());
+  co_return Status{};
 }
 
 Task<Result<ArrivedNode>> ExchangeAsAcceptingProxy(Socket& socket, FrameReader& reader,
@@ -169,6 +174,9 @@ Task<Result<ArrivedNode>> ExchangeAsAcceptingProxy(Socket& socket, FrameReader& 
   if (!link_number) co_return tl::make_unexpected(link_number.error());
   const auto status = co_await ReadWelcome(reader);
   if (!status) co_return tl::make_unexpected(status.error());
+  // The node sends nothing before this, so that nothing is in `reader` that belongs to the link.
+  const auto sent = co_await SendMeta(socket, wire::FrameType::kWelcome, {});
+  if (!sent) co_return tl::make_unexpected(sent.error());
   co_return ArrivedNode{*status, *link_number};
 }
 
