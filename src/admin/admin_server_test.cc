@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <map>
 #include <boost/json.hpp>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -59,8 +59,8 @@ class ManualPlatform final : public platform::Platform {
   platform::Observer* observer_ = nullptr;
 };
 
-// The far end of a node's links: opens the session on the control link, records the frames that come
-// on the others, and answers each with `answer`.
+// The far end of a node's links: opens the session on the control link, records the frames that
+// come on the others, and answers each with `answer`.
 struct FakeNode {
   FakeNode(net::EventLoop& l, ManualPlatform& p, std::uint32_t n)
       : loop(l), platform(p), node(n), listener(l) {}

@@ -43,6 +43,8 @@ h2 { font-size: 13px; margin: 26px 0 8px; color: var(--dim); font-weight: 600; }
 .card.bad b { color: var(--bad); }
 .node { border-left: 4px solid var(--dim); font-size: 13px; font-variant-numeric: tabular-nums; }
 .node.active { border-left-color: var(--good); }
+.node.asleep { border-left-color: var(--fill); }
+.node.waking { border-left-color: var(--warn); }
 .node.starting { border-left-color: var(--warn); }
 .node.down { border-left-color: var(--bad); }
 .bar { height: 6px; margin: 7px 0 5px; border-radius: 3px; background: var(--line);
@@ -106,10 +108,10 @@ function tile(label, value, note, level) {
 
 function health(status) {
   if (!status.ready) {
-    return ["bad", "not ready: " + status.nodes.active + " of " + status.nodes.needed +
+    return ["bad", "not ready: " + status.nodes.serving + " of " + status.nodes.needed +
             " nodes needed"];
   }
-  if (status.nodes.active < status.nodes.total) return ["warn", "ready, nodes are missing"];
+  if (status.nodes.serving < status.nodes.total) return ["warn", "ready, nodes are missing"];
   if (status.repairs.queued > 0) return ["warn", "ready, repairing"];
   return ["good", "healthy"];
 }
@@ -150,8 +152,8 @@ function show(status, nodes, now) {
       tile("instances ended", count(status.instances.ended),
            count(status.instances.started) + " started"));
 
-  at("counts").textContent = status.nodes.active + " active, " + status.nodes.starting +
-      " starting, " + status.nodes.down + " down";
+  at("counts").textContent = ["active", "asleep", "waking", "starting", "down"]
+      .map((state) => status.nodes[state] + " " + state).join(", ");
   at("nodes").replaceChildren(...nodes.map((node) => {
     const card = make("div", "card node " + node.state);
     const name = make("div", "row");

@@ -62,6 +62,7 @@ json::object NodeCounts(const SystemView& view) {
           {"waking", count(pool::NodeState::kWaking)},
           {"starting", count(pool::NodeState::kStarting)},
           {"down", count(pool::NodeState::kDown)},
+          {"serving", view.nodes_active},
           {"needed", view.code.width()}};
 }
 

@@ -46,8 +46,8 @@ struct SystemView {
   std::size_t repairs_queued = 0;
   std::uint64_t repair_bytes_queued = 0;
   double repair_bytes_per_second = 0;
-  bool loading = false;      // the directory is being rebuilt
-  double rebuilt_share = 1;  // of the keys
+  bool loading = false;                     // the directory is being rebuilt
+  double rebuilt_share = 1;                 // of the keys
   const LatencyHistogram* wakes = nullptr;  // from invocations to PONGs
   std::size_t clients = 0;
   std::vector<LoopMemory> loops = {};  // those that answered in time

@@ -80,7 +80,7 @@ infinicache::Result<infinicache::node::NodeOptions> ToOptions(const Flags& flags
   using namespace infinicache;
   node::NodeOptions options;
   auto listen = flags.listen == "off" ? Result<net::HostPort>(net::HostPort{})
-                                     : net::ParseHostPort(flags.listen);
+                                      : net::ParseHostPort(flags.listen);
   if (!listen) return tl::make_unexpected(listen.error());
   const auto memory = ParseByteSize(flags.memory);
   if (!memory) return tl::make_unexpected(memory.error());

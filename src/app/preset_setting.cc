@@ -27,16 +27,16 @@ Result<policy::Price> Find(const policy::PriceTable& table, std::string_view set
                            std::string_view name) {
   const policy::Price* price = table.Find(name);
   if (price != nullptr && price->storage() == nullptr) return *price;
-  return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("--{}: no price of nodes '{}'; `infinicache prices` lists them", setting,
-                          name));
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("--{}: no price of nodes '{}'; `infinicache prices` lists them", setting, name));
 }
 
 // Idle time of a node that costs as much as the fee of an invocation.
 Duration FeeInIdleTime(const policy::FunctionPrice& price, const policy::NodeSize& size) {
   const double gb = static_cast<double>(size.memory_bytes) / static_cast<double>(kGiB);
-  const double per_second = gb * price.dollars_per_gb_second +
-                            size.milli_vcpus * 1e-3 * price.dollars_per_vcpu_second;
+  const double per_second =
+      gb * price.dollars_per_gb_second + size.milli_vcpus * 1e-3 * price.dollars_per_vcpu_second;
   if (per_second <= 0) return Duration(0);
   const double seconds = price.request_dollars_per_million * 1e-6 / per_second;
   return std::chrono::duration_cast<Duration>(
@@ -77,8 +77,8 @@ Result<Prices> LoadPrices(const Settings& settings) {
   }
   const policy::PriceTable& table = settings.price_file.empty() ? BuiltInPrices() : own.table;
   const platform::Preset& preset = PresetOf(settings);
-  auto nodes =
-      Find(table, "price", settings.price == "auto" ? preset.price : std::string_view(settings.price));
+  auto nodes = Find(table, "price",
+                    settings.price == "auto" ? preset.price : std::string_view(settings.price));
   if (!nodes) return tl::make_unexpected(nodes.error());
   auto provisioned = Find(table, "provisioned-price", settings.provisioned_price);
   if (!provisioned) return tl::make_unexpected(provisioned.error());
@@ -87,8 +87,8 @@ Result<Prices> LoadPrices(const Settings& settings) {
                 fmt::format("--provisioned-price: '{}' is not billed by instance hours",
                             settings.provisioned_price));
   }
-  return Prices{std::move(*nodes), std::move(*provisioned),
-                {settings.node_memory, preset.milli_vcpus}};
+  return Prices{
+      std::move(*nodes), std::move(*provisioned), {settings.node_memory, preset.milli_vcpus}};
 }
 
 void ApplyPreset(const Settings& settings, const Prices& prices, platform::LocalOptions& options) {

@@ -124,10 +124,7 @@ class Service {
 
 Service::Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
                  Prices prices, std::string_view version)
-    : loaded_(loaded),
-      settings_(loaded.values),
-      version_(version),
-      prices_(std::move(prices)) {
+    : loaded_(loaded), settings_(loaded.values), version_(version), prices_(std::move(prices)) {
   std::vector<net::EventLoop*> loops;
   for (std::uint64_t i = 0; i < settings_.EffectiveThreads(); ++i) {
     loops_.push_back(std::make_unique<net::EventLoop>(fmt::format("data-{}", i)));

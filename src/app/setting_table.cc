@@ -333,8 +333,7 @@ constexpr SettingSpec kSpecs[] = {
      "how often a sleeping node that holds something is invoked so that its instance stays: off, "
      "adaptive, or a fixed time as 1m; auto: adaptive where the preset's nodes sleep",
      CustomField{ParseWarmUpSetting, [](const Settings& s) { return s.warm_up; }}},
-    {"wake-timeout", kNodes, "DURATION",
-     "what waits for a sleeping node gives it up after so long",
+    {"wake-timeout", kNodes, "DURATION", "what waits for a sleeping node gives it up after so long",
      DurationField{&Settings::wake_timeout, milliseconds(50), minutes(10)}},
     {"cold-start", kNodes, "DURATION",
      "how long an instance takes to start, beyond what its process takes; a range as "
@@ -346,16 +345,18 @@ constexpr SettingSpec kSpecs[] = {
      "minutes) or replay:FILE (lines of seconds and node)",
      CustomField{ParseReclaimSetting, [](const Settings& s) { return s.reclaim; }}},
     {"reclaim-drain", kNodes, "DURATION",
-     "a reclaimed instance goes on for so long with what it has, but is not invoked any more; auto: "
-     "the preset's",
+     "a reclaimed instance goes on for so long with what it has, but is not invoked any more; "
+     "auto: the preset's",
      PresetDurationField{&Settings::reclaim_drain, Duration(0), minutes(10)}},
     {"reclaim-grace", kNodes, "DURATION",
-     "then it has so long to end after SIGTERM; 0s: it is killed without notice; auto: the preset's",
+     "then it has so long to end after SIGTERM; 0s: it is killed without notice; auto: the "
+     "preset's",
      PresetDurationField{&Settings::reclaim_grace, Duration(0), minutes(10)}},
     {"nodes-per-host", kNodes, "COUNT",
      "so many nodes share a simulated host, and are reclaimed together",
      CountField{&Settings::nodes_per_host, 1, kNodesMax, {}}},
-    {"price", kNodes, "NAME", "what the nodes are billed by, of `infinicache prices`; auto: the "
+    {"price", kNodes, "NAME",
+     "what the nodes are billed by, of `infinicache prices`; auto: the "
      "preset's",
      TextField{&Settings::price}},
     {"provisioned-price", kNodes, "NAME", "the price of the same memory elsewhere, to compare with",

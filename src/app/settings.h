@@ -39,7 +39,7 @@ struct Settings {
   std::uint64_t node_memory = 512 * kMiB;
   std::uint64_t node_bandwidth = 0;  // bytes per second and link; 0: unlimited
   Duration node_timeout = std::chrono::seconds(5);
-  std::string node_program;      // empty: beside our own
+  std::string node_program;  // empty: beside our own
   std::string preset = "always-on";
   // Nothing: as the preset has it.
   std::optional<Duration> billing_quantum;
@@ -120,8 +120,8 @@ struct CustomField {
   Status (*parse)(std::string_view text, Settings& settings);
   std::string (*print)(const Settings& settings);
 };
-using SettingField = std::variant<CountField, BytesField, DurationField, PresetDurationField, SwitchField, ChoiceField,
-                                  TextField, CustomField>;
+using SettingField = std::variant<CountField, BytesField, DurationField, PresetDurationField,
+                                  SwitchField, ChoiceField, TextField, CustomField>;
 
 struct SettingSpec {
   std::string_view name;

@@ -77,14 +77,8 @@ std::string Bar(std::uint64_t used, std::uint64_t limit) {
                      FormatByteSize(limit));
 }
 
-// Those that are asleep, or waking, serve too: a request wakes them.
-std::uint64_t Serving(const json::value& status) {
-  return Number(status, "/nodes/active") + Number(status, "/nodes/asleep") +
-         Number(status, "/nodes/waking");
-}
-
 std::string Health(const json::value& status) {
-  const std::uint64_t serving = Serving(status);
+  const std::uint64_t serving = Number(status, "/nodes/serving");
   const std::uint64_t total = Number(status, "/nodes/total");
   if (!Truth(status, "/ready")) {
     return fmt::format("NOT READY: {} of {} nodes serve, code {} needs {}", serving, total,
@@ -216,7 +210,7 @@ std::string StatusText(const json::value& status) {
 
 bool IsDegraded(const json::value& status) {
   return !Truth(status, "/ready") ||
-         Serving(status) < Number(status, "/nodes/total");
+         Number(status, "/nodes/serving") < Number(status, "/nodes/total");
 }
 
 std::string NodesText(const json::value& nodes) {
@@ -245,11 +239,10 @@ std::string NodesText(const json::value& nodes) {
 bool AllNodesServe(const json::value& nodes) {
   const json::array* rows = nodes.if_array();
   return rows != nullptr && !rows->empty() &&
-         std::all_of(rows->begin(), rows->end(),
-                     [](const json::value& node) {
-                       const std::string state = Text(node, "/state");
-                       return state != "starting" && state != "down";
-                     });
+         std::all_of(rows->begin(), rows->end(), [](const json::value& node) {
+           const std::string state = Text(node, "/state");
+           return state != "starting" && state != "down";
+         });
 }
 
 std::string ObjectText(const json::value& object, WallMillis now) {

@@ -17,7 +17,7 @@ using testing::StartsWith;
 json::value HealthyStatus() {
   return json::parse(R"({"version":"1.2.3","listen":"127.0.0.1:6378","platform":"local",
     "ready":true,"code":"10+2","uptime_seconds":200,
-    "nodes":{"total":16,"active":16,"starting":0,"down":0,"needed":12},
+    "nodes":{"total":16,"active":16,"starting":0,"down":0,"serving":16,"needed":12},
     "objects":12345,"object_bytes":3221225472,
     "stored_bytes":2147483648,"capacity_bytes":8589934592,"clients":7,
     "hits":981,"misses":19,"misses_absent":16,"misses_lost":2,"misses_unavailable":1,"losses":2,
@@ -49,14 +49,14 @@ TEST(StatusText, ShowsAHealthyServerOnOneScreen) {
 
 TEST(StatusText, SaysFirstThatNodesAreMissing) {
   json::value status = HealthyStatus();
-  status.at("nodes").at("active") = 14;
+  status.at("nodes").at("serving") = 14;
   EXPECT_THAT(StatusText(status), HasSubstr(": DEGRADED: 14 of 16 nodes serve\n"));
   EXPECT_TRUE(IsDegraded(status));
 }
 
 TEST(StatusText, SaysFirstThatTooFewNodesAreLeft) {
   json::value status = HealthyStatus();
-  status.at("nodes").at("active") = 11;
+  status.at("nodes").at("serving") = 11;
   status.at("ready") = false;
   EXPECT_THAT(StatusText(status),
               HasSubstr(": NOT READY: 11 of 16 nodes serve, code 10+2 needs 12\n"));

@@ -60,9 +60,8 @@ class PlatformForTest final : public platform::Platform {
   void Invoke(NodeId node, const platform::Invocation& invocation) override {
     if (servers_.contains(node)) {  // a proxy that was restarted finds it
       control_.Post([this, node] { observer_->OnInstanceReady(instances_[node]); });
-      LoopOf(node).Post([&server = *servers_[node], session = invocation.session] {
-        server.Invoke({session});
-      });
+      LoopOf(node).Post(
+          [&server = *servers_[node], session = invocation.session] { server.Invoke({session}); });
       sessions_[node] = invocation.session;
       return;
     }

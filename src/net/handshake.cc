@@ -110,8 +110,7 @@ Task<Status> ProveAsDialer(Socket& socket, FrameReader& reader, std::string_view
   if (!SameProof(challenge->substr(kNonceBytes), Proof(secret, 'a', nonce_d, nonce_a))) {
     co_return Fail(ErrorCode::kUnauthenticated, kUnproven);
   }
-  co_return co_await SendMeta(socket, wire::FrameType::kAuth,
-                              Proof(secret, 'd', nonce_d, nonce_a));
+  co_return co_await SendMeta(socket, wire::FrameType::kAuth, Proof(secret, 'd', nonce_d, nonce_a));
 }
 
 // Up to the kAuth frame. Returns the link's number.

@@ -132,9 +132,8 @@ TEST_F(HandshakeTest, TheAcceptorLearnsWhichLinkItIs) {
 }
 
 TEST_F(HandshakeTest, ANodeThatDialsTellsWhoItIsAndWhichLinkItBrings) {
-  Started<Status> dialling(
-      loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader, kSecret, status_, 3,
-                                    TestDeadline()));
+  Started<Status> dialling(loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader,
+                                                         kSecret, status_, 3, TestDeadline()));
   Started<Result<ArrivedNode>> accepting(
       loop_, HandshakeAsAcceptingProxy(ends_.acceptor.socket, ends_.acceptor.reader, kSecret,
                                        TestDeadline()));
@@ -146,9 +145,8 @@ TEST_F(HandshakeTest, ANodeThatDialsTellsWhoItIsAndWhichLinkItBrings) {
 }
 
 TEST_F(HandshakeTest, AProxyTurnsANodeWithAnotherSecretAway) {
-  Started<Status> dialling(
-      loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader, "another", status_, 1,
-                                    TestDeadline()));
+  Started<Status> dialling(loop_, HandshakeAsDialingNode(ends_.dialer.socket, ends_.dialer.reader,
+                                                         "another", status_, 1, TestDeadline()));
   Started<Result<ArrivedNode>> accepting(
       loop_, HandshakeAsAcceptingProxy(ends_.acceptor.socket, ends_.acceptor.reader, kSecret,
                                        TestDeadline()));

@@ -46,9 +46,9 @@ net::Task<Error> Connection::Run() {
 }
 
 net::Task<Error> Connection::RunDialled(std::uint16_t number, std::function<void()> linked) {
-  const Status authenticated = co_await net::HandshakeAsDialingNode(
-      socket_, reader_, context_.secret, context_.Status(), number,
-      net::EventLoop::Now() + kHandshakeTimeout);
+  const Status authenticated =
+      co_await net::HandshakeAsDialingNode(socket_, reader_, context_.secret, context_.Status(),
+                                           number, net::EventLoop::Now() + kHandshakeTimeout);
   if (!authenticated) co_return authenticated.error();
   linked();
   co_return co_await Serve(number);
@@ -91,8 +91,7 @@ net::Task<Status> Connection::AwaitSession() {
     if (auto status = SendSome(); !status) co_return status;
   }
   context_.sessions.Await(&session_began_);
-  while (!context_.sessions.Accepts() && !closing_)
-    co_await session_began_.Wait(TimePoint::max());
+  while (!context_.sessions.Accepts() && !closing_) co_await session_began_.Wait(TimePoint::max());
   context_.sessions.StopAwaiting(&session_began_);
   if (closing_) co_return Fail(ErrorCode::kCancelled, "link closed");
   co_return Status{};

@@ -6,8 +6,9 @@
 // no request waits long behind another. Each strip is verified just before it is sent: the check
 // brings it into the cache, from where the send copies it.
 //
-// Requests begin only while a session runs (SessionHost); those that come at other times wait in the
-// socket. A request is finished when the socket has its answer. The control link carries the session's own messages besides.
+// Requests begin only while a session runs (SessionHost); those that come at other times wait in
+// the socket. A request is finished when the socket has its answer. The control link carries the
+// session's own messages besides.
 //
 // Bounds: kStreamsMax running kGet requests per link and kRepliesMax unsent short answers; beyond
 // these the link closes. Chunks that are incomplete when the link ends are dropped.
@@ -31,8 +32,8 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "node/chunk_store.h"
-#include "node/session_host.h"
 #include "node/inventory.h"
+#include "node/session_host.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
 

@@ -34,8 +34,8 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
           [this](SessionId session, wire::ByeTotals totals) {
             if (options_.on_session_end) options_.on_session_end(session, totals);
           }),
-      context_{store_,          sessions_, options_.node, sessions_.instance(), options_.secret,
-               options_.test_hooks},
+      context_{store_,          sessions_,          options_.node, sessions_.instance(),
+               options_.secret, options_.test_hooks},
       listener_(loop),
       linked_(loop),
       random_(sessions_.instance().value()) {}

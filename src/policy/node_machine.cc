@@ -110,8 +110,8 @@ Actions NodeMachine::OnInvokeFailed(SessionId session, TimePoint now) {
 }
 
 Actions NodeMachine::OnBye(SessionId session, TimePoint now) {
-  const bool returns = session != SessionId() && session == primary_.id &&
-                       options_.return_grace > Duration(0);
+  const bool returns =
+      session != SessionId() && session == primary_.id && options_.return_grace > Duration(0);
   if (returns) returns_by_ = now + options_.return_grace;
   Actions actions = EndSession(session, End::kInOrder, now);
   if (returns) returning_ = session;

@@ -87,9 +87,9 @@ bool Link::HasWhere() const {
 }
 
 bool Link::TakeArrived() {
-  const auto found =
-      std::find_if(arrived_.begin(), arrived_.end(),
-                   [this](const Arrived& other) { return other.instance == instance_; });
+  const auto found = std::find_if(arrived_.begin(), arrived_.end(), [this](const Arrived& other) {
+    return other.instance == instance_;
+  });
   if (found == arrived_.end()) return false;
   socket_.emplace(std::move(*found->socket));
   arrived_.erase(found);
@@ -332,9 +332,8 @@ void Link::Disconnect() {
   for (const Outgoing& frame : queue_) queued_bytes_ -= frame.size() - frame.sent;
   queue_.clear();
   // What has not been granted waits for the next connection, unless there will be none.
-  Lose([this](std::uint64_t request, const Sink&) {
-    return !gate_.wakeable || !IsUnsent(request);
-  });
+  Lose(
+      [this](std::uint64_t request, const Sink&) { return !gate_.wakeable || !IsUnsent(request); });
 }
 
 void Link::Suspect() {

@@ -4,11 +4,11 @@
 // one, again with back-off when the connection ends while the instance lives, and the next instance
 // when the pool tells of it; or it waits for connections that instances have dialled.
 //
-// A node may be asleep. Then the link takes requests all the same (`available`), keeps what they send,
-// asks the pool to wake the node, and sends it when the pool grants that, or opens the gate. A
-// request that was granted once is sent to its end. If another instance answers than the one that a
-// request is bound to, or none in time, the request is lost, as by the end of a connection. What was
-// sent before the gate closed waits in the node's socket, and is answered in its next session.
+// A node may be asleep. Then the link takes requests all the same (`available`), keeps what they
+// send, asks the pool to wake the node, and sends it when the pool grants that, or opens the gate.
+// A request that was granted once is sent to its end. If another instance answers than the one that
+// a request is bound to, or none in time, the request is lost, as by the end of a connection. What
+// was sent before the gate closed waits in the node's socket, and is answered in its next session.
 //
 // Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
 // kData and kInventoryReply are received straight into memory that the sink names, or stay in the
@@ -170,7 +170,6 @@ class Link {
   void AwaitBorrowed();
 
  private:
-
   struct Outgoing {
     std::uint64_t request;
     std::array<std::byte, wire::kFrameHeaderBytes> header;

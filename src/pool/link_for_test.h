@@ -87,9 +87,8 @@ class PassiveNodeForTest {
   }
   Status Authenticate(net::Socket& socket, const wire::NodeStatus& status) {
     net::FrameReader reader(socket, wire::kFrameHeaderBytes);
-    const auto number = RunTask(
-        loop_, net::HandshakeAsAcceptor(socket, reader, kSecretForTest, status,
-                                        net::TestDeadline()));
+    const auto number = RunTask(loop_, net::HandshakeAsAcceptor(socket, reader, kSecretForTest,
+                                                                status, net::TestDeadline()));
     if (!number) return tl::make_unexpected(number.error());
     return {};
   }

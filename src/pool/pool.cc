@@ -209,8 +209,7 @@ void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionE
   const auto open = std::find_if(node.sessions.begin(), node.sessions.end(),
                                  [&](const OpenSession& other) { return other.id == session; });
   if (open != node.sessions.end()) {
-    if (end.ran)
-      meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
+    if (end.ran) meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
     node.sessions.erase(open);
   }
   if (end.fault && (!end.ran || !traits().tells_ends)) {
@@ -445,7 +444,8 @@ void Pool::SetTick(NodeId id) {
   if (next == TimePoint::max()) {
     node.tick.Cancel();
   } else {
-    node.tick.Start(std::max(next - net::EventLoop::Now(), Duration(0)), [this, id] { OnTick(id); });
+    node.tick.Start(std::max(next - net::EventLoop::Now(), Duration(0)),
+                    [this, id] { OnTick(id); });
   }
 }
 
@@ -570,10 +570,9 @@ std::vector<NodeView> Pool::View() const {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
     const platform::Instance& instance = nodes_[i]->instance;
     const NodeShared& shared = shared_[i];
-    rows.push_back(
-        {NodeId(i), shared.state, instance.id, instance.pid,
-         instance.address.host.empty() ? "" : instance.address.ToString(),
-         shared.bytes_used, shared.bytes_limit, shared.chunks});
+    rows.push_back({NodeId(i), shared.state, instance.id, instance.pid,
+                    instance.address.host.empty() ? "" : instance.address.ToString(),
+                    shared.bytes_used, shared.bytes_limit, shared.chunks});
   }
   return rows;
 }

@@ -84,11 +84,11 @@ struct PoolStats {
   Counter instances_reclaimed{0};  // among those ended
   Counter invocations{0};
   Counter invocations_failed{0};
-  Counter warm_ups{0};            // among the invocations
-  Counter preflights{0};          // PINGs
-  Counter demands{0};             // of links that may not send
+  Counter warm_ups{0};              // among the invocations
+  Counter preflights{0};            // PINGs
+  Counter demands{0};               // of links that may not send
   Counter requests_of_sessions{0};  // as the nodes told at their end
-  Counter wakes_too_late{0};      // requests gave up the wait for a node
+  Counter wakes_too_late{0};        // requests gave up the wait for a node
 };
 
 class Pool final : public platform::Observer, private ControlLink::Handler {
@@ -155,9 +155,9 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
     policy::WarmUp warm_up;
     net::Timer tick;  // of the machine and the warm-up
     TimePoint tick_at = TimePoint::max();
-    Gate gate;                      // as the links were told
+    Gate gate;  // as the links were told
     std::uint32_t last_epoch = 0;
-    platform::Instance instance;    // the one that requests go to
+    platform::Instance instance;            // the one that requests go to
     std::vector<platform::Instance> known;  // that are ready, as far as the platform tells
     std::vector<std::shared_ptr<ControlLink>> controls;
     std::vector<OpenSession> sessions;

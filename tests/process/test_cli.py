@@ -48,7 +48,8 @@ def test_status_counts_what_happened(server: Server) -> None:
         assert after[name] == before[name] + difference, name
     assert after["run_id"] == before["run_id"]
     assert after["ready"] is True
-    assert after["nodes"] == {"total": NODES, "active": NODES, "starting": 0, "down": 0,
+    assert after["nodes"] == {"total": NODES, "active": NODES, "asleep": 0, "waking": 0,
+                              "starting": 0, "down": 0, "serving": NODES,
                               "needed": 12}
     assert after["listen"] == f"{HOST}:{server.port}"
 

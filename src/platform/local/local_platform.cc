@@ -81,8 +81,9 @@ Result<Instance> ParseReadyLine(NodeId node, std::string_view line, bool listens
   const boost::json::value* id = object != nullptr ? object->if_contains("instance") : nullptr;
   const boost::json::value* pid = object != nullptr ? object->if_contains("pid") : nullptr;
   const std::uint64_t instance = ParseHex(id);
-  const bool port_is_good = port != nullptr && port->is_int64() && (port->get_int64() > 0) == listens &&
-                            port->get_int64() >= 0 && port->get_int64() <= kPortMax;
+  const bool port_is_good = port != nullptr && port->is_int64() &&
+                            (port->get_int64() > 0) == listens && port->get_int64() >= 0 &&
+                            port->get_int64() <= kPortMax;
   if (!port_is_good || pid == nullptr || !pid->is_int64() || instance == 0) {
     return Fail(ErrorCode::kProtocol, fmt::format("node {} said '{}' instead of its port",
                                                   node.value(), line.substr(0, kQuotedBytesMax)));
@@ -103,8 +104,7 @@ SessionId ParseReturnLine(std::string_view line) {
 }
 
 std::string InvocationLine(const Invocation& invocation) {
-  const std::string proxy =
-      invocation.proxy.host.empty() ? "" : invocation.proxy.ToString();
+  const std::string proxy = invocation.proxy.host.empty() ? "" : invocation.proxy.ToString();
   return fmt::format(
       "{{\"session\":\"{:016x}\",\"warm_up\":{},\"proxy\":\"{}\",\"data_links\":{}}}\n",
       invocation.session.value(), invocation.purpose == policy::Purpose::kWarmUp, proxy,
@@ -139,7 +139,7 @@ struct LocalPlatform::Process {
   std::optional<net::ReadWatch> exit_watch;
   net::Timer start_timer;
 
-  SessionId session;  // 0: idle
+  SessionId session;                // 0: idle
   std::optional<Invocation> first;  // what started it, until it is ready
   TimePoint invoked;                // the open session
   TimePoint session_began;
@@ -190,10 +190,10 @@ void LocalPlatform::Invoke(NodeId node, const Invocation& invocation) {
   if (Process* idle = IdleInstance(node); idle != nullptr) return Deliver(*idle, invocation);
   if (const auto found = processes_.find(node);
       found != processes_.end() && found->second.size() >= kInstancesMax) {
-    return FailLater(node, invocation.session,
-                     {ErrorCode::kUnavailable,
-                      fmt::format("node {} has {} instances, more are not started", node.value(),
-                                  kInstancesMax)});
+    return FailLater(
+        node, invocation.session,
+        {ErrorCode::kUnavailable, fmt::format("node {} has {} instances, more are not started",
+                                              node.value(), kInstancesMax)});
   }
   const TimePoint now = net::EventLoop::Now();
   const Duration delay = DrawColdStart();
@@ -236,10 +236,9 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
     return;
   }
   process.session_timer.Start(options_.traits.session_max, [this, &process] {
-    GiveUp(process,
-           {ErrorCode::kDeadlineExceeded,
-            fmt::format("the session ran for {} s, the longest that the platform allows",
-                        options_.traits.session_max / std::chrono::seconds(1))});
+    GiveUp(process, {ErrorCode::kDeadlineExceeded,
+                     fmt::format("the session ran for {} s, the longest that the platform allows",
+                                 options_.traits.session_max / std::chrono::seconds(1))});
   });
 }
 
@@ -457,11 +456,11 @@ void LocalPlatform::OnExit(Process& process) {
   const std::string reason = process.reclaimed ? "reclaimed by the platform" : DescribeEnd(info);
   const InstanceEnd end{process.reclaimed, process.fault ? process.fault->message : reason};
   EndSession(process,
-             process.fault.value_or(Error{
-                 ErrorCode::kUnavailable,
-                 was_ready ? reason
-                           : fmt::format("node {} {} before it was ready; its log says why",
-                                         node.value(), reason)}));
+             process.fault.value_or(
+                 Error{ErrorCode::kUnavailable,
+                       was_ready ? reason
+                                 : fmt::format("node {} {} before it was ready; its log says why",
+                                               node.value(), reason)}));
   std::erase_if(processes_[node], [&](const auto& other) { return other.get() == &process; });
   reclaims_.InstanceEnded(node);
   if (const Process* other = OldestInstance(node); other != nullptr) {

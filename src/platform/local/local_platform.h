@@ -3,15 +3,15 @@
 // An invocation goes to an idle instance of its node, or starts one: an infinicache-node process.
 // It is written to the process's standard input; the process says on its standard output that it is
 // ready (with the port that it listens on, if it does) and when a session has ended. Its end is
-// seen through a pidfd, whatever ended it. A node ends with its server: its standard input is a pipe
-// from us, and the kernel kills it when the thread that spawned it ends, stopped or not. That thread
-// is the control loop's, which must therefore be the process's main thread.
+// seen through a pidfd, whatever ended it. A node ends with its server: its standard input is a
+// pipe from us, and the kernel kills it when the thread that spawned it ends, stopped or not. That
+// thread is the control loop's, which must therefore be the process's main thread.
 //
 // What a provider does to its functions is done to the processes, by Traits: an idle one is stopped
 // (SIGSTOP) until it is invoked (SIGCONT), a session that exceeds the longest one is ended by
-// SIGKILL, a second invocation at the same time starts a second instance. A cold start takes as long
-// as is drawn, and instances are reclaimed by a schedule (policy/reclaim_schedule.h): after a drain,
-// in which they are not invoked any more, with notice (SIGTERM) or without (SIGKILL).
+// SIGKILL, a second invocation at the same time starts a second instance. A cold start takes as
+// long as is drawn, and instances are reclaimed by a schedule (policy/reclaim_schedule.h): after a
+// drain, in which they are not invoked any more, with notice (SIGTERM) or without (SIGKILL).
 //
 // Thread-safety: as platform::Platform.
 #pragma once

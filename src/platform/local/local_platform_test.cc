@@ -1,5 +1,3 @@
-// These tests start real processes: infinicache-node, from INFINICACHE_BIN_DIR or from bin/ beside
-// this program, and shell scripts that play nodes which do not do as they should.
 #include "platform/local/local_platform.h"
 
 #include <gmock/gmock.h>
@@ -9,7 +7,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -29,6 +26,7 @@
 #include "net/frame_reader.h"
 #include "net/handshake.h"
 #include "net/testing.h"
+#include "platform/local/local_platform_for_test.h"
 
 namespace infinicache::platform {
 namespace {
@@ -38,122 +36,6 @@ using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-constexpr std::string_view kSecret = "the pool's secret";
-constexpr std::string_view kReadyLine = R"({"port":40001,"instance":"00ab","pid":7})";
-
-std::filesystem::path ProgramFolder() {
-  if (const char* folder = std::getenv("INFINICACHE_BIN_DIR"); folder != nullptr) return folder;
-  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "bin";
-}
-
-std::string NodeProgram() {
-  const std::filesystem::path program = ProgramFolder() / "infinicache-node";
-  CHECK(access(program.c_str(), X_OK) == 0,
-        "{} is not there: build the target infinicache-node, or set INFINICACHE_BIN_DIR",
-        program.string());
-  return program.string();
-}
-
-LocalOptions Options(std::string program) {
-  LocalOptions options;
-  options.node_program = std::move(program);
-  options.node_memory_bytes = 4 * kMiB;
-  options.secret = kSecret;
-  options.log_level = "off";
-  return options;
-}
-
-// Waits until process `pid`, a child or not, has ended.
-bool EndsSoon(pid_t pid) {
-  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (pidfd < 0) return errno == ESRCH;
-  pollfd ended{pidfd, POLLIN, 0};
-  const int count = poll(&ended, 1, static_cast<int>(milliseconds(net::kTestPatience).count()));
-  close(pidfd);
-  return count == 1;
-}
-
-bool Exists(pid_t pid) {
-  return kill(pid, 0) == 0;
-}
-
-class RecordingObserver final : public Observer {
- public:
-  void OnInstanceReady(const Instance& instance) override { ready.push_back(instance); }
-  void OnInstanceEnded(const Instance& instance, const InstanceEnd& end) override {
-    ended.emplace_back(instance, end);
-  }
-  void OnSessionEnded(NodeId node, SessionId session, const SessionEnd& end) override {
-    sessions.emplace_back(session, end);
-    if (!end.ran) failed.emplace_back(node, *end.fault);
-  }
-
-  std::vector<Instance> ready;
-  std::vector<std::pair<Instance, InstanceEnd>> ended;
-  std::vector<std::pair<NodeId, Error>> failed;  // invocations that never ran
-  std::vector<std::pair<SessionId, SessionEnd>> sessions;
-};
-
-class LocalPlatformTest : public testing::Test {
- protected:
-  ~LocalPlatformTest() override {
-    if (platform_) platform_->Stop(seconds(5));
-    if (!folder_.empty()) std::filesystem::remove_all(folder_);
-  }
-
-  void Make(const LocalOptions& options) {
-    platform_.emplace(loop_, options);
-    platform_->set_observer(&observer_);
-  }
-
-  // An executable script with these lines.
-  std::string Script(const std::string& lines) {
-    if (folder_.empty()) {
-      std::string folder = testing::TempDir() + "nodes-XXXXXX";
-      CHECK(mkdtemp(folder.data()) != nullptr);
-      folder_ = folder;
-    }
-    const std::string path = folder_ / ("node-" + std::to_string(scripts_++));
-    std::ofstream(path) << "#!/bin/sh\n" << lines << "\n";
-    CHECK(chmod(path.c_str(), 0700) == 0);
-    return path;
-  }
-
-  SessionId Invoke(NodeId node) {
-    Invocation invocation;
-    invocation.session = SessionId(++last_session_);
-    platform_->Invoke(node, invocation);
-    return invocation.session;
-  }
-  Instance StartOne(NodeId node = NodeId(3)) {
-    const std::size_t before = observer_.ready.size();
-    Invoke(node);
-    net::RunUntil(loop_,
-                  [&] { return observer_.ready.size() > before || !observer_.failed.empty(); });
-    CHECK(observer_.failed.empty(), "{}", observer_.failed.front().second.message);
-    return observer_.ready.back();
-  }
-
-  // The error of the first invocation of a node whose program this is.
-  Error FailureOf(const LocalOptions& options) {
-    Make(options);
-    Invoke(NodeId(3));
-    EXPECT_TRUE(observer_.failed.empty()) << "the observer was called inside Invoke";
-    net::RunUntil(loop_, [&] { return !observer_.failed.empty() || !observer_.ready.empty(); });
-    EXPECT_TRUE(observer_.ready.empty());
-    EXPECT_EQ(observer_.failed.size(), 1U);
-    EXPECT_EQ(observer_.failed.front().first, NodeId(3));
-    return std::exchange(observer_.failed, {}).front().second;
-  }
-
-  std::filesystem::path folder_;
-  int scripts_ = 0;
-  std::uint64_t last_session_ = 0;
-  net::EventLoop loop_{"control"};
-  RecordingObserver observer_;
-  std::optional<LocalPlatform> platform_;
-};
 
 TEST_F(LocalPlatformTest, StatesItsTraits) {
   Make(Options(NodeProgram()));
@@ -452,120 +334,6 @@ TEST_F(LocalPlatformTest, DestroyingThePlatformEndsItsNodes) {
   const Instance instance = StartOne();
   platform_.reset();
   EXPECT_FALSE(Exists(instance.pid));
-}
-
-// --- Sessions -----------------------------------------------------------------------------------
-
-// As the process's state in /proc: R, S, T (stopped), …
-char ProcessState(pid_t pid) {
-  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  std::getline(stat, text);
-  return text[text.rfind(')') + 2];
-}
-
-LocalOptions FunctionOptions() {
-  LocalOptions options = Options(NodeProgram());
-  options.traits.standing = false;
-  options.traits.freezes = true;
-  options.traits.billing_quantum = milliseconds(1);
-  options.traits.session_max = seconds(60);
-  return options;
-}
-
-TEST_F(LocalPlatformTest, AnIdleInstanceIsFrozenAndThawedByTheNextInvocation) {
-  Make(FunctionOptions());
-  const Instance instance = StartOne();
-  net::RunUntil(loop_, [&] { return observer_.sessions.size() == 1; });
-  EXPECT_FALSE(observer_.sessions[0].second.fault);
-  EXPECT_TRUE(observer_.sessions[0].second.cold);
-  net::RunUntil(loop_, [&] { return ProcessState(instance.pid) == 'T'; });
-  EXPECT_EQ(platform_->Count().frozen, 1U);
-
-  const SessionId session = Invoke(instance.node);
-  EXPECT_EQ(platform_->Count().busy, 1U);
-  net::RunUntil(loop_, [&] { return observer_.sessions.size() == 2; });
-  EXPECT_EQ(observer_.sessions[1].first, session);
-  EXPECT_FALSE(observer_.sessions[1].second.cold);
-  EXPECT_EQ(observer_.sessions[1].second.init, Duration(0));
-  EXPECT_EQ(observer_.ready.size(), 1U) << "the same instance";
-}
-
-TEST_F(LocalPlatformTest, AnInvocationOfABusyNodeStartsASecondInstance) {
-  LocalOptions options = FunctionOptions();
-  options.traits.standing = true;  // its sessions go on
-  Make(options);
-  const Instance first = StartOne();
-  const Instance second = StartOne();
-  EXPECT_EQ(first.node, second.node);
-  EXPECT_NE(first.id, second.id);
-  EXPECT_NE(first.pid, second.pid);
-  EXPECT_EQ(platform_->Count().busy, 2U);
-  ASSERT_TRUE(platform_->Reclaim(first.node));
-  net::RunUntil(loop_, [&] { return observer_.ended.size() == 1; });
-  EXPECT_EQ(observer_.ended[0].first.id, first.id) << "the older one";
-}
-
-TEST_F(LocalPlatformTest, ASessionBeyondTheLongestIsEndedWithItsInstance) {
-  LocalOptions options = FunctionOptions();
-  options.traits.standing = true;  // a node that does not end its session by itself
-  options.traits.session_max = milliseconds(300);
-  Make(options);
-  const Instance instance = StartOne();
-  net::RunUntil(loop_, [&] { return observer_.ended.size() == 1; });
-  ASSERT_EQ(observer_.sessions.size(), 1U);
-  ASSERT_TRUE(observer_.sessions[0].second.fault);
-  EXPECT_EQ(observer_.sessions[0].second.fault->code, ErrorCode::kDeadlineExceeded);
-  EXPECT_GE(observer_.sessions[0].second.duration, milliseconds(300));
-  EXPECT_FALSE(Exists(instance.pid));
-}
-
-TEST_F(LocalPlatformTest, AFrozenInstanceThatIsReclaimedIsSeenOnlyByTheNextOne) {
-  LocalOptions options = FunctionOptions();
-  options.traits.tells_ends = false;
-  Make(options);
-  const Instance first = StartOne();
-  net::RunUntil(loop_, [&] { return platform_->Count().frozen == 1; });
-  ASSERT_TRUE(platform_->Reclaim(first.node));
-  EXPECT_TRUE(EndsSoon(first.pid));
-  net::RunUntil(loop_, [&] { return platform_->Count().frozen == 0; });
-  EXPECT_TRUE(observer_.ended.empty());
-  EXPECT_NE(StartOne().id, first.id);
-}
-
-TEST_F(LocalPlatformTest, AnInstanceThatDrainsIsNotInvokedAnyMore) {
-  LocalOptions options = FunctionOptions();
-  options.traits.freezes = false;
-  options.reclaim_drain = seconds(60);
-  Make(options);
-  const Instance old = StartOne();
-  net::RunUntil(loop_, [&] { return platform_->Count().idle == 1; });
-  ASSERT_TRUE(platform_->Reclaim(old.node));
-  const Instance fresh = StartOne();
-  EXPECT_NE(fresh.id, old.id);
-  EXPECT_TRUE(Exists(old.pid)) << "both live for a while";
-}
-
-TEST_F(LocalPlatformTest, NodesOfAHostAreReclaimedTogether) {
-  LocalOptions options = Options(NodeProgram());
-  options.nodes_per_host = 2;
-  options.reclaim.kind = policy::ReclaimModel::Kind::kReplay;
-  options.reclaim.replay = {{milliseconds(500), NodeId(3)}};
-  Make(options);
-  for (std::uint32_t i = 0; i < 5; ++i) Invoke(NodeId(i));
-  net::RunUntil(loop_, [&] { return observer_.ended.size() == 2; });
-  std::set<NodeId> ended;
-  for (const auto& [instance, end] : observer_.ended) ended.insert(instance.node);
-  EXPECT_EQ(ended, (std::set<NodeId>{NodeId(2), NodeId(3)}));
-}
-
-TEST_F(LocalPlatformTest, TooManyInstancesOfANodeAreRefused) {
-  LocalOptions options = Options(NodeProgram());
-  Make(options);
-  for (int i = 0; i < 8; ++i) StartOne();
-  Invoke(NodeId(3));
-  net::RunUntil(loop_, [&] { return !observer_.failed.empty(); });
-  EXPECT_THAT(observer_.failed[0].second.message, HasSubstr("more are not started"));
 }
 
 // --- FindNodeProgram ----------------------------------------------------------------------------
