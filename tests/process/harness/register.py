@@ -1,9 +1,9 @@
 """Is the history of one key that of a register? A checker for linearizability.
 
 The algorithm is that of Gibbons and Korach (Testing Shared Memories, SIAM J. Comput. 26, 1997) for
-registers whose writes all write different values. The zone of a value lies between the earliest end
-and the latest begin of all operations that have it. If the end comes first, the value must have been
-in the register throughout ("forward"), else one moment in the zone is enough ("backward"). The
+registers whose writes all write different values. The zone of a value lies between the earliest
+end and the latest begin of all operations that have it. If the end comes first, the value must have
+been in the register throughout ("forward"), else one moment in the zone is enough ("backward"). The
 history is linearizable if and only if no read ends before its write begins, no two forward zones
 overlap, and no backward zone lies within a forward one. O(n log n).
 """
