@@ -102,11 +102,19 @@ class Client:
             raise BenchError(f"SET {key}: {reply.decode().strip()}")
 
     def get_size(self, key: str) -> int:
+        size = self.get_size_or_none(key)
+        if size is None:
+            raise BenchError(f"GET {key}: it is not there")
+        return size
+
+    def get_size_or_none(self, key: str) -> int | None:
         self._send(b"GET", key.encode())
         head = self._file.readline()
         if not head.startswith(b"$"):
             raise BenchError(f"GET {key}: {head.decode().strip()}")
         size = int(head[1:])
+        if size < 0:
+            return None
         self._file.read(size + 2)
         return size
 

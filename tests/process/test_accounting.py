@@ -1,4 +1,4 @@
-"""The memory that is accounted is the memory that is taken, in full nodes and over many requests."""
+"""The memory that is accounted is the memory taken, in full nodes and over many requests."""
 
 import math
 import pathlib
