@@ -37,6 +37,7 @@ struct NodeShared {
   std::atomic<std::uint64_t> bytes_reserved{0};  // of writes in flight
   std::atomic<std::uint64_t> bytes_freeing{0};   // evicted, which the node may not have told yet
   std::atomic<std::uint64_t> chunks{0};
+  std::uint32_t host = 0;  // platform::Platform::HostOf; set before there are threads
 
   bool Holds(Epoch e) const {
     return e != Epoch() && epoch.load(std::memory_order_acquire) == e.value();

@@ -86,6 +86,7 @@ Pool::Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions op
   for (std::size_t i = 0; i < options_.nodes; ++i) {
     nodes_.push_back(std::make_unique<Node>(control_, MachineOptions(), random_(),
                                             policy::WarmUp(now, random_)));
+    shared_[i].host = platform_.HostOf(NodeId(static_cast<NodeId::Value>(i)));
     if (traits().standing) continue;
     shared_[i].bytes_limit = traits().node_memory_bytes;
     shared_[i].state = NodeState::kAsleep;
@@ -313,9 +314,8 @@ void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
   node.warm_up.OnSession(now, random_);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  const policy::Cause cause = invoke.purpose == policy::Purpose::kRequest
-                                  ? node.wanted_for
-                                  : CauseOf(invoke.purpose);
+  const policy::Cause cause =
+      invoke.purpose == policy::Purpose::kRequest ? node.wanted_for : CauseOf(invoke.purpose);
   node.sessions.push_back({invoke.session, cause, now});
   platform::Invocation invocation;
   invocation.session = invoke.session;
