@@ -134,7 +134,7 @@ class AdminServerTest : public testing::Test {
 
   void Start(bool test_hooks = false) {
     admin_.emplace(loop_, cache_, pool_, front_,
-                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks, {}, {}, {}});
+                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks, terms_});
     ASSERT_TRUE(admin_->Listen());
     admin_->Start();
   }
@@ -189,6 +189,7 @@ class AdminServerTest : public testing::Test {
   proxy::Server front_;
   std::vector<std::unique_ptr<FakeNode>> fakes_;
   std::set<std::uint32_t> made_ready_;
+  CostTerms terms_;
   std::optional<AdminServer> admin_;
 };
 
