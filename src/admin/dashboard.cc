@@ -71,7 +71,8 @@ h2 span { font-weight: 400; margin-left: 6px; }
 <h2>Redundancy</h2><div id="redundancy" class="grid"></div>
 <h2>Cost <span id="terms"></span></h2><div id="cost" class="grid"></div>
 <h2>Nodes <span id="counts"></span></h2><div id="nodes" class="grid nodes"></div>
-<noscript>This page needs JavaScript; see /api/v1/status, /api/v1/cost and /metrics instead.</noscript>
+<noscript>This page needs JavaScript; see /api/v1/status, /api/v1/cost and /metrics instead.
+</noscript>
 <script>
 "use strict";
 const period = 2000;

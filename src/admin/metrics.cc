@@ -328,10 +328,10 @@ void AddCost(const CostView& cost, Families& out) {
   AddSample(instances, static_cast<double>(cost.instances.busy), {{"state", "busy"}});
   AddSample(instances, static_cast<double>(cost.instances.idle), {{"state", "idle"}});
   AddSample(instances, static_cast<double>(cost.instances.frozen), {{"state", "frozen"}});
-  auto& interval = AddFamily(out, MetricType::Gauge, "warm_up_interval_seconds",
-                             "How long an instance may be idle at present before it is warmed up.");
-  if (cost.warm_up_interval)
-    AddSample(interval, std::chrono::duration<double>(*cost.warm_up_interval).count());
+  if (!cost.warm_up_interval) return;
+  AddGauge(out, "warm_up_interval_seconds",
+           std::chrono::duration<double>(*cost.warm_up_interval).count(),
+           "How long an instance may be idle at present before it is warmed up.");
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 //
 // Names are infinicache_<noun>_<unit>[_total]. Labels are bounded: command (the command table),
 // node (the pool's size), loop, state, result, cause, kind, price. A command's latency histogram
-// appears with its first call; all other series exist from the start.
+// appears with its first call, the warm-up's interval only where nodes are warmed up; all other
+// series exist from the start.
 #pragma once
 
 #include <string>
