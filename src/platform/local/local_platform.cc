@@ -23,6 +23,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "net/shared_rate.h"
 #include "net/signals.h"
 #include "net/timer.h"
 
@@ -35,6 +36,7 @@ namespace {
 constexpr std::size_t kLineBytesMax = 4096;
 constexpr std::size_t kQuotedBytesMax = 200;
 constexpr std::int64_t kPortMax = 65535;
+constexpr int kHostBandwidthFd = STDERR_FILENO + 1;  // in a node
 
 std::string DescribeEnd(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return fmt::format("exited with status {}", info.si_status);
@@ -183,6 +185,7 @@ LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options)
 }
 
 LocalPlatform::~LocalPlatform() {
+  for (auto& [host, memory] : host_bandwidths_) CloseFd(memory);
   *stopped_ = true;
 }
 
@@ -305,10 +308,15 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
       fmt::format("--with-parent={}", getpid()),
       fmt::format("--node={}", node.value()),
       fmt::format("--memory={}", options_.node_memory_bytes),
+      fmt::format("--memory-limit={}", InstanceMemoryLimit(options_.node_memory_bytes)),
       fmt::format("--bandwidth={}", options_.bandwidth_bytes_per_second),
       fmt::format("--socket-buffer={}", options_.socket_buffer_bytes),
       fmt::format("--log-level={}", options_.log_level),
   };
+  if (const std::uint64_t rate = options_.host_bandwidth_bytes_per_second; rate > 0) {
+    arguments.push_back(fmt::format("--host-bandwidth={}", rate));
+    arguments.push_back(fmt::format("--host-bandwidth-fd={}", kHostBandwidthFd));
+  }
   if (!traits.inbound) arguments.emplace_back("--listen=off");
   if (options_.test_hooks) arguments.emplace_back("--test-hooks");
   if (!traits.standing) {
@@ -321,7 +329,19 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
   return arguments;
 }
 
+Result<int> LocalPlatform::HostBandwidth(NodeId node) {
+  if (options_.host_bandwidth_bytes_per_second == 0) return -1;
+  const auto [found, added] = host_bandwidths_.try_emplace(HostOf(node), -1);
+  if (!added) return found->second;
+  const auto memory = net::SharedRate::CreateMemory();
+  if (!memory) host_bandwidths_.erase(found);
+  if (memory) found->second = *memory;
+  return memory;
+}
+
 Result<std::unique_ptr<LocalPlatform::Process>> LocalPlatform::Spawn(NodeId node) {
+  const auto host_bandwidth = HostBandwidth(node);
+  if (!host_bandwidth) return tl::make_unexpected(host_bandwidth.error());
   std::array<int, 2> input{};
   std::array<int, 2> output{};
   if (pipe2(input.data(), O_CLOEXEC) != 0) return tl::make_unexpected(ErrnoError("pipe", errno));
@@ -341,6 +361,8 @@ Result<std::unique_ptr<LocalPlatform::Process>> LocalPlatform::Spawn(NodeId node
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
+  if (*host_bandwidth >= 0)
+    posix_spawn_file_actions_adddup2(&actions, *host_bandwidth, kHostBandwidthFd);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   // A process group of its own: Ctrl-C in a terminal reaches the server, which then ends its nodes
@@ -512,9 +534,8 @@ void LocalPlatform::ArmReclaims() {
 
 void LocalPlatform::ReclaimDue() {
   for (const NodeId node : reclaims_.Due(net::EventLoop::Now())) {
-    const std::uint64_t host = node.value() / options_.nodes_per_host;
     for (const auto& [other, processes] : processes_) {
-      if (other.value() / options_.nodes_per_host != host) continue;
+      if (HostOf(other) != HostOf(node)) continue;
       if (Process* process = OldestInstance(other); process != nullptr) BeginReclaim(*process);
     }
   }
