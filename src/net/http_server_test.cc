@@ -1,5 +1,6 @@
 #include "net/http_server.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +62,7 @@ struct Echo {
       co_return response;
     }
     if (request.target.path == "/headers")
-      for (const auto& [name, value] : request.headers) seen.append(name + "=" + value + "|");
+      for (const auto& [name, value] : request.headers) seen += fmt::format("{}={}|", name, value);
     response.status = request.method == "POST" ? 201 : 200;
     response.content_type = "text/echo";
     response.headers.emplace_back("X-Path", PercentEncode(request.target.path));
