@@ -27,7 +27,7 @@ Result<std::uint64_t> StreamBegin(const net::HttpRequest& request, std::uint64_t
   const auto after = has_header
                          ? QueryNumber({{"Last-Event-ID", header->second}}, "Last-Event-ID", 0)
                          : QueryNumber(request.target.query, "after", 0);
-  if (!after) return after;
+  if (!after) return tl::make_unexpected(after.error());
   return *after > last_id ? 0 : *after;
 }
 
