@@ -28,6 +28,7 @@ std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& set
 struct Prices {
   policy::Price nodes;
   policy::Price provisioned;
+  std::optional<policy::Price> storage;  // S3 Standard, else the table's first; none: no such price
   policy::NodeSize node_size;
 };
 
