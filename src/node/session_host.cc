@@ -84,6 +84,10 @@ void SessionHost::Finish() {
   Arm(lifetime_.due());
 }
 
+void SessionHost::ExpectMore() {
+  if (!options_.standing && lifetime_.running()) lifetime_.OnMoreExpected(net::EventLoop::Now());
+}
+
 // A timer that is due early checks and is armed again, so that requests need not move it.
 void SessionHost::Arm(TimePoint when) {
   if (when >= armed_for_) return;

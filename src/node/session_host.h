@@ -75,6 +75,8 @@ class SessionHost {
   // A request begins, or ends. REQUIRES for Begin: Accepts().
   void Begin();
   void Finish();
+  // Who had the last answer will ask for more.
+  void ExpectMore();
 
   // For a link that waits until Accepts(): `waiter` is notified when a session was announced.
   void Await(net::Notification* waiter) { waiters_.push_back(waiter); }
