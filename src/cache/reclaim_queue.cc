@@ -28,14 +28,17 @@ std::string EncodeChunkList(std::span<const ChunkId> chunks) {
   return list;
 }
 
-ReclaimQueue::ReclaimQueue(pool::LoopLinks& links) : links_(links), timer_(links.loop()) {}
+ReclaimQueue::ReclaimQueue(pool::LoopLinks& links)
+    : links_(links), timer_(links.loop()), sleep_timer_(links.loop()) {
+  for (const auto& link : links_.all()) link->set_on_awake([this] { OnAwake(); });
+}
 
 void ReclaimQueue::Reclaim(pool::Place place, const ChunkId& chunk) {
-  Push({place, chunk, std::nullopt});
+  Push({place, chunk, std::nullopt, net::EventLoop::Now()});
 }
 
 void ReclaimQueue::SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) {
-  Push({place, chunk, expires_at});
+  Push({place, chunk, expires_at, net::EventLoop::Now()});
 }
 
 void ReclaimQueue::Push(Entry entry) {
@@ -48,7 +51,12 @@ void ReclaimQueue::Push(Entry entry) {
 }
 
 void ReclaimQueue::Flush() {
-  links_.loop().Post([this] { Send(); });
+  links_.loop().Post([this] { Send(/*wake=*/true); });
+}
+
+// Within a call of the link, which must not be called back from there.
+void ReclaimQueue::OnAwake() {
+  if (std::exchange(sleeping_, false)) links_.loop().Post([this] { Send(); });
 }
 
 std::size_t ReclaimQueue::pending() const {
@@ -58,6 +66,8 @@ std::size_t ReclaimQueue::pending() const {
 
 void ReclaimQueue::Stop() {
   timer_.Cancel();
+  sleep_timer_.Cancel();
+  for (const auto& link : links_.all()) link->set_on_awake(nullptr);
   for (const auto& [request, entries] : unanswered_) request.first->Forget(request.second);
   unanswered_.clear();
   sent_.clear();
@@ -67,7 +77,12 @@ void ReclaimQueue::Stop() {
   pending_ = 0;
 }
 
-void ReclaimQueue::Send() {
+bool ReclaimQueue::MaySleep(const Entry& entry, TimePoint now) {
+  return !entry.expires_at && now < entry.since + kSleepAtMost &&
+         !links_.at(entry.place.node).awake();
+}
+
+void ReclaimQueue::Send(bool wake) {
   Entries entries;
   {
     const std::scoped_lock lock(mutex_);
@@ -80,18 +95,35 @@ void ReclaimQueue::Send() {
       return gone;
     });
   }
-  Defer(entries);
+  const Entries waiting = Defer(entries);
+  const TimePoint now = net::EventLoop::Now();
+  const bool may_sleep = !wake && entries.size() + waiting.size() <= kSleepingMax &&
+                         std::none_of(waiting.begin(), waiting.end(),
+                                      [](const Entry& entry) { return entry.expires_at; });
   Entries unreachable;
+  Entries asleep;
   std::map<NodeId, Entries> by_node;
   for (const Entry& entry : entries) {
-    const bool reachable = links_.at(entry.place.node).epoch() == entry.place.epoch;
-    (reachable ? by_node[entry.place.node] : unreachable).push_back(entry);
+    if (links_.at(entry.place.node).epoch() != entry.place.epoch) {
+      unreachable.push_back(entry);
+    } else if (may_sleep && MaySleep(entry, now)) {
+      asleep.push_back(entry);
+    } else {
+      by_node[entry.place.node].push_back(entry);
+    }
   }
   for (const auto& [node, of_node] : by_node) SendTo(links_.at(node), of_node);
+  // What waits for answers is looked at again soon, what waits for nodes to wake when they do.
+  if (unanswered_.empty()) {
+    LetSleep(waiting);
+  } else {
+    Requeue(waiting);
+  }
+  LetSleep(asleep);
   Requeue(unreachable);
 }
 
-void ReclaimQueue::Defer(Entries& entries) {
+ReclaimQueue::Entries ReclaimQueue::Defer(Entries& entries) {
   boost::unordered_flat_map<ObjectId, Version, std::hash<ObjectId>> oldest;
   for (const Entry& entry : entries) {
     const auto [found, added] = oldest.try_emplace(entry.chunk.object, entry.chunk.version);
@@ -108,8 +140,8 @@ void ReclaimQueue::Defer(Entries& entries) {
     (entry.chunk.version == first ? ready : waiting).push_back(entry);
   }
   deferred_ = !waiting.empty();
-  Requeue(waiting);
   entries.swap(ready);
+  return waiting;
 }
 
 // Frames of one kind after the other, so that what came for a chunk first is sent first.
@@ -152,14 +184,32 @@ void ReclaimQueue::SendBatch(pool::Link& link, std::span<const Entry> batch) {
   link.Send(header, EncodeChunkList(chunks));
 }
 
+void ReclaimQueue::PutBack(const Entries& entries) {
+  // In front of what came meanwhile.
+  entries_.insert(entries_.begin(), entries.begin(), entries.end());
+}
+
 void ReclaimQueue::Requeue(const Entries& entries) {
   if (entries.empty()) return;
   const std::scoped_lock lock(mutex_);
   if (stopped_) return;
-  // In front of what came meanwhile.
-  entries_.insert(entries_.begin(), entries.begin(), entries.end());
+  PutBack(entries);
   if (std::exchange(send_planned_, true)) return;
   timer_.Start(kRetryAfter, [this] { Send(); });
+}
+
+void ReclaimQueue::LetSleep(const Entries& entries) {
+  if (entries.empty()) return;
+  const std::scoped_lock lock(mutex_);
+  if (stopped_) return;
+  PutBack(entries);
+  sleeping_ = true;
+  const TimePoint first =
+      std::min_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
+        return a.since < b.since;
+      })->since;
+  sleep_timer_.Start(std::max(first + kSleepAtMost - net::EventLoop::Now(), Duration(0)),
+                     [this] { Send(); });
 }
 
 ReclaimQueue::Entries ReclaimQueue::TakeAnswered(pool::Link& link, std::uint64_t request) {
