@@ -34,11 +34,12 @@ ReclaimQueue::ReclaimQueue(pool::LoopLinks& links)
 }
 
 void ReclaimQueue::Reclaim(pool::Place place, const ChunkId& chunk) {
-  Push({place, chunk, std::nullopt, net::EventLoop::Now()});
+  Push({place, chunk, std::nullopt, net::EventLoop::Now() + kSleepAtMost});
 }
 
 void ReclaimQueue::SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) {
-  Push({place, chunk, expires_at, net::EventLoop::Now()});
+  Push({place, chunk, expires_at,
+        expires_at == wire::kDeletedMark ? net::EventLoop::Now() + kSleepAtMost : TimePoint{}});
 }
 
 void ReclaimQueue::Push(Entry entry) {
@@ -51,7 +52,13 @@ void ReclaimQueue::Push(Entry entry) {
 }
 
 void ReclaimQueue::Flush() {
-  links_.loop().Post([this] { Send(/*wake=*/true); });
+  links_.loop().Post([this] {
+    {
+      const std::scoped_lock lock(mutex_);
+      for (Entry& entry : entries_) entry.may_sleep_until = {};
+    }
+    Send();
+  });
 }
 
 // Within a call of the link, which must not be called back from there.
@@ -77,12 +84,14 @@ void ReclaimQueue::Stop() {
   pending_ = 0;
 }
 
-bool ReclaimQueue::MaySleep(const Entry& entry, TimePoint now) {
-  return !entry.expires_at && now < entry.since + kSleepAtMost &&
-         !links_.at(entry.place.node).awake();
+bool ReclaimQueue::MayAllSleep(const Entries& entries, const Entries& waiting) const {
+  const TimePoint now = net::EventLoop::Now();
+  return entries.size() + waiting.size() <= kSleepingMax &&
+         std::all_of(waiting.begin(), waiting.end(),
+                     [now](const Entry& entry) { return now < entry.may_sleep_until; });
 }
 
-void ReclaimQueue::Send(bool wake) {
+void ReclaimQueue::Send() {
   Entries entries;
   {
     const std::scoped_lock lock(mutex_);
@@ -97,16 +106,15 @@ void ReclaimQueue::Send(bool wake) {
   }
   const Entries waiting = Defer(entries);
   const TimePoint now = net::EventLoop::Now();
-  const bool may_sleep = !wake && entries.size() + waiting.size() <= kSleepingMax &&
-                         std::none_of(waiting.begin(), waiting.end(),
-                                      [](const Entry& entry) { return entry.expires_at; });
+  const bool may_sleep = MayAllSleep(entries, waiting);
   Entries unreachable;
   Entries asleep;
   std::map<NodeId, Entries> by_node;
   for (const Entry& entry : entries) {
-    if (links_.at(entry.place.node).epoch() != entry.place.epoch) {
+    const pool::Link& link = links_.at(entry.place.node);
+    if (link.epoch() != entry.place.epoch) {
       unreachable.push_back(entry);
-    } else if (may_sleep && MaySleep(entry, now)) {
+    } else if (may_sleep && now < entry.may_sleep_until && !link.awake()) {
       asleep.push_back(entry);
     } else {
       by_node[entry.place.node].push_back(entry);
@@ -114,11 +122,9 @@ void ReclaimQueue::Send(bool wake) {
   }
   for (const auto& [node, of_node] : by_node) SendTo(links_.at(node), of_node);
   // What waits for answers is looked at again soon, what waits for nodes to wake when they do.
-  if (unanswered_.empty()) {
-    LetSleep(waiting);
-  } else {
-    Requeue(waiting);
-  }
+  const bool soon = !unanswered_.empty() || !unreachable.empty();
+  Entries& together = soon ? unreachable : asleep;
+  together.insert(together.end(), waiting.begin(), waiting.end());
   LetSleep(asleep);
   Requeue(unreachable);
 }
@@ -204,12 +210,9 @@ void ReclaimQueue::LetSleep(const Entries& entries) {
   if (stopped_) return;
   PutBack(entries);
   sleeping_ = true;
-  const TimePoint first =
-      std::min_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-        return a.since < b.since;
-      })->since;
-  sleep_timer_.Start(std::max(first + kSleepAtMost - net::EventLoop::Now(), Duration(0)),
-                     [this] { Send(); });
+  TimePoint first = TimePoint::max();
+  for (const Entry& entry : entries) first = std::min(first, entry.may_sleep_until);
+  sleep_timer_.Start(std::max(first - net::EventLoop::Now(), Duration(0)), [this] { Send(); });
 }
 
 ReclaimQueue::Entries ReclaimQueue::TakeAnswered(pool::Link& link, std::uint64_t request) {

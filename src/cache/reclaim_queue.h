@@ -6,9 +6,10 @@
 // waits until pending() is 0. A chunk whose instance has ended is gone already; one whose link is
 // down, or breaks before the node has answered, is tried again.
 //
-// A node that sleeps is not woken only to free something: that waits until the node is awake for
-// other reasons, for kSleepAtMost, until Flush, or until kSleepingMax chunks wait. (Until then its
-// bytes count as used.) A new expiry does wake it, since a rebuilt directory goes by it.
+// A node that sleeps is not woken only to free something, or to mark it as deleted: that waits
+// until the node is awake for other reasons, for kSleepAtMost, until Flush, or until kSleepingMax
+// chunks wait. (Until then its bytes count as used.) Another expiry does wake it, since a rebuilt
+// directory goes by it.
 //
 // Order: of one object, nothing is sent of a version before the nodes have answered what was sent
 // of an older one, or have not for kAnswerAtMost. So no older version is left alone on the nodes
@@ -62,7 +63,7 @@ class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
     pool::Place place;
     ChunkId chunk;
     std::optional<WallMillis> expires_at;  // empty: free it
-    TimePoint since{};
+    TimePoint may_sleep_until{};
   };
   using Entries = std::vector<Entry>;
 
@@ -80,10 +81,10 @@ class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
   void OnLinkLost(pool::Link& link, std::uint64_t request) override;
 
   void Push(Entry entry);
-  void Send(bool wake = false);
+  void Send();
   void OnAwake();
-  // Whether the entry waits for its node to wake.
-  bool MaySleep(const Entry& entry, TimePoint now);
+  // Whether what is left of `entries` may wait for its nodes to wake, while `waiting` waits for it.
+  bool MayAllSleep(const Entries& entries, const Entries& waiting) const;
   // Takes those that must wait for an older version of their object out of `entries`.
   Entries Defer(Entries& entries);
   void SendTo(pool::Link& link, const Entries& entries);
