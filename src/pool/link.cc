@@ -69,6 +69,7 @@ void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) 
   instance_ = instance;
   address_ = std::move(address);
   backoff_.Reset();
+  suspect_ = false;  // that was the former one
   Break();
   // What waits for the former instance's chunks waits in vain.
   Lose([](std::uint64_t, const Sink& sink) { return sink.bound; });
@@ -106,6 +107,9 @@ bool Link::TakeArrived() {
 
 void Link::SetGate(Gate gate) {
   gate_ = gate;
+  // A session began or ended, which clears what is held against the one before. Else a node that
+  // sleeps would never be chosen again.
+  suspect_ = false;
   const bool closed = gate_.open_until == TimePoint::min();
   answers_here_ = false;
   if (closed) grant_pending_ = false;

@@ -136,7 +136,8 @@ class Link {
   bool waking() const { return demanded_ && !waiting_.empty(); }
   // The instance that requests go to; 0 if there is none, or the link is not available.
   Epoch epoch() const { return available() ? epoch_ : Epoch(); }
-  // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
+  // Some answer is overdue; cleared by any sign of life, a session's end, and another instance.
+  // Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }
   void Suspect();
   NodeShared& shared() { return shared_; }

@@ -659,6 +659,17 @@ TEST_F(SleepingLinkTest, ARequestThatCrossedTheEndOfTheSessionNeedsAnotherOne) {
   EXPECT_EQ(demands_, 1);
 }
 
+TEST_F(SleepingLinkTest, ASuspectThatFallsAsleepOrIsReplacedIsNoneAnyMore) {
+  sleeping_->SetGate(kOpen);
+  sleeping_->Suspect();
+  ASSERT_TRUE(sleeping_->suspect());
+  sleeping_->SetGate(kClosed);
+  EXPECT_FALSE(sleeping_->suspect()) << "nothing would ever wake it";
+  sleeping_->Suspect();
+  sleeping_->SetInstance(Epoch(), InstanceId(), {});
+  EXPECT_FALSE(sleeping_->suspect());
+}
+
 TEST_F(SleepingLinkTest, ANodeThatDoesNotWakeLosesWhatWaits) {
   const std::uint64_t request = Ask(sink_);
   sleeping_->FailRequests();
