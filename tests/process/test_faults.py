@@ -2,8 +2,8 @@
 
 Nothing wrong is ever returned, every command ends within its deadline, and what loses at most p
 nodes at once, with time for repair between, loses nothing. Afterwards nothing is left behind: no
-process, no descriptor, no request, no chunk. INFINICACHE_TEST_SCALE=large makes each run take
-minutes.
+process, no descriptor, no request, no chunk. With INFINICACHE_TEST_SCALE=large, as `make soak`
+runs them, they take 10 minutes for each preset.
 """
 
 import collections
@@ -33,6 +33,9 @@ KEYS_PER_CLIENT = 8
 SIZES = [1, 100, 20_000, 128 * 1024, 300_000, 1_000_000, 1_500_000, 4_000_000]
 # Far above what the server's own deadlines add up to: who waits longer hangs.
 ANSWER_SECONDS = 30
+
+# Wide ones, whose writes wake every node.
+WAKING = [Value(f"wake/{n}", 1_500_000) for n in range(4)]
 
 FLAGS = {"nodes": NODES, "node_memory": "128MiB", "cold_start": "10ms..100ms",
          "warm_up": "500ms", "wake_timeout": "3s", "node_timeout": "4s", "session_max": "4s",
@@ -212,7 +215,7 @@ def await_repair(server: Server, load: Load, hurt: "list[Hurt]") -> None:
         metrics = server.metrics()
         return metrics("infinicache_repairs_queued") == 0 and all(
             view is None or view["surviving"] == len(view["chunks"])
-            for view in map(server.object, list(load.models)))
+            for view in map(server.object, [*load.models, *(value.key for value in WAKING)]))
     wait_until(repaired, f"what {hurt} held is repaired", 60)
 
 
@@ -276,7 +279,7 @@ def await_rest(server: Server) -> None:
     """Every node has an instance, and its links; nothing is under way."""
     def at_rest() -> bool:
         with contextlib.suppress(ReplyError):  # too many of them start late
-            server.fill(Value(f"wake/{n}", 1_500_000) for n in range(4))
+            server.fill(WAKING)
         metrics = server.metrics()
         return all(node.instance for node in server.nodes()) \
             and metrics("infinicache_repairs_queued") == 0
