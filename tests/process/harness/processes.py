@@ -21,7 +21,7 @@ def state(pid: int) -> str:
 
 
 def switches(pid: int) -> int:
-    """How often the process gave up a core, or had to: grows whenever it runs. -1: there is none."""
+    """How often the process gave up a core, or had to: grows when it runs. -1: there is none."""
     with contextlib.suppress(OSError):
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         return sum(int(line.split()[1]) for line in status.splitlines() if "_ctxt_switches" in line)
