@@ -214,7 +214,8 @@ def await_repair(server: Server, load: Load, hurt: "list[Hurt]") -> None:
             return False
         metrics = server.metrics()
         return metrics("infinicache_repairs_queued") == 0 and all(
-    X
+            view is None or view["surviving"] == len(view["chunks"])
+            for view in map(server.object, [*load.models, *(value.key for value in WAKING)]))
     wait_until(repaired, f"what {hurt} held is repaired", 60)
 
 
