@@ -8,10 +8,13 @@
 // while one of the functions waits and at no other time. Nodes named in Options::apart live on a
 // loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
 //
+// With Options::sleeping the nodes are functions: their sessions end soon after the last request.
+//
 // Crash() ends the proxy but not the nodes, in the middle of whatever it did; Restart() makes
 // another one that rebuilds its directory from them.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -50,9 +53,10 @@ inline std::string ContentForTest(std::uint64_t seed, std::size_t bytes) {
 class PlatformForTest final : public platform::Platform {
  public:
   PlatformForTest(net::EventLoop& control, net::EventLoop& apart, std::set<std::uint32_t> set_apart,
-                  std::uint64_t node_bytes)
+                  std::uint64_t node_bytes, bool sleeping)
       : control_(control), apart_(apart), set_apart_(std::move(set_apart)) {
     traits_.node_memory_bytes = node_bytes;
+    traits_.standing = !sleeping;
   }
 
   const platform::Traits& traits() const override { return traits_; }
@@ -72,6 +76,14 @@ class PlatformForTest final : public platform::Platform {
     options.node = node;
     options.secret = kSecretForTest;
     options.test_hooks = true;
+    if (!traits_.standing) {
+      options.session.standing = false;
+      options.session.lifetime.idle_cost_per_second = 1;
+      options.session.lifetime.invocation_cost = 0.01;  // worth 10 ms
+      options.on_session_end = [this, node](SessionId session, wire::ByeTotals) {
+        control_.Post([this, node, session] { observer_->OnSessionEnded(node, session, {}); });
+      };
+    }
     net::EventLoop& loop = LoopOf(node);
     auto server = std::make_unique<node::NodeServer>(loop, options);
     const Status started = server->Start();
@@ -131,6 +143,7 @@ class ClusterForTest {
     std::uint64_t node_bytes = 32 * kMiB;
     CacheOptions cache = {};
     std::set<std::uint32_t> apart = {};
+    bool sleeping = false;
   };
   struct Reply {
     SendResult result;
@@ -140,12 +153,12 @@ class ClusterForTest {
   ClusterForTest() : ClusterForTest(Options{}) {}
   explicit ClusterForTest(Options options)
       : apart_(!options.apart.empty()),
-        platform_(loop_, apart_loop_, options.apart, options.node_bytes),
+        platform_(loop_, apart_loop_, options.apart, options.node_bytes, options.sleeping),
         pool_(loop_, platform_, PoolOptions(options.nodes)),
         cache_(loop_, pool_, clock_, options.cache, loops_) {
     cache_.Start();
     pool_.Start();
-    RunUntil([&] { return worker().links().connected() == options.nodes; });
+    RunUntil([&] { return options.sleeping || worker().links().connected() == options.nodes; });
   }
   ~ClusterForTest() {
     stalled_ = false;
@@ -312,6 +325,15 @@ class ClusterForTest {
     std::uint64_t bytes = 0;
     for (const pool::NodeShared& node : pool().shared()) bytes += node.bytes_used;
     return bytes;
+  }
+  // Waits until every node sleeps.
+  void AwaitSleep() {
+    RunUntil([this] {
+      const auto nodes = pool().shared();
+      return std::all_of(nodes.begin(), nodes.end(), [](const pool::NodeShared& node) {
+        return node.state == pool::NodeState::kAsleep;
+      });
+    });
   }
   std::uint64_t BytesReserved() {
     std::uint64_t bytes = 0;

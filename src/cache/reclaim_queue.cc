@@ -28,14 +28,18 @@ std::string EncodeChunkList(std::span<const ChunkId> chunks) {
   return list;
 }
 
-ReclaimQueue::ReclaimQueue(pool::LoopLinks& links) : links_(links), timer_(links.loop()) {}
+ReclaimQueue::ReclaimQueue(pool::LoopLinks& links)
+    : links_(links), timer_(links.loop()), sleep_timer_(links.loop()) {
+  for (const auto& link : links_.all()) link->set_on_awake([this] { OnAwake(); });
+}
 
 void ReclaimQueue::Reclaim(pool::Place place, const ChunkId& chunk) {
-  Push({place, chunk, std::nullopt});
+  Push({place, chunk, std::nullopt, net::EventLoop::Now() + kSleepAtMost});
 }
 
 void ReclaimQueue::SetExpiry(pool::Place place, const ChunkId& chunk, WallMillis expires_at) {
-  Push({place, chunk, expires_at});
+  Push({place, chunk, expires_at,
+        expires_at == wire::kDeletedMark ? net::EventLoop::Now() + kSleepAtMost : TimePoint{}});
 }
 
 void ReclaimQueue::Push(Entry entry) {
@@ -48,7 +52,18 @@ void ReclaimQueue::Push(Entry entry) {
 }
 
 void ReclaimQueue::Flush() {
-  links_.loop().Post([this] { Send(); });
+  links_.loop().Post([this] {
+    {
+      const std::scoped_lock lock(mutex_);
+      for (Entry& entry : entries_) entry.may_sleep_until = {};
+    }
+    Send();
+  });
+}
+
+// Within a call of the link, which must not be called back from there.
+void ReclaimQueue::OnAwake() {
+  if (std::exchange(sleeping_, false)) links_.loop().Post([this] { Send(); });
 }
 
 std::size_t ReclaimQueue::pending() const {
@@ -58,6 +73,8 @@ std::size_t ReclaimQueue::pending() const {
 
 void ReclaimQueue::Stop() {
   timer_.Cancel();
+  sleep_timer_.Cancel();
+  for (const auto& link : links_.all()) link->set_on_awake(nullptr);
   for (const auto& [request, entries] : unanswered_) request.first->Forget(request.second);
   unanswered_.clear();
   sent_.clear();
@@ -65,6 +82,13 @@ void ReclaimQueue::Stop() {
   stopped_ = true;
   entries_.clear();
   pending_ = 0;
+}
+
+bool ReclaimQueue::MayAllSleep(const Entries& entries, const Entries& waiting) const {
+  const TimePoint now = net::EventLoop::Now();
+  return entries.size() + waiting.size() <= kSleepingMax &&
+         std::all_of(waiting.begin(), waiting.end(),
+                     [now](const Entry& entry) { return now < entry.may_sleep_until; });
 }
 
 void ReclaimQueue::Send() {
@@ -80,18 +104,32 @@ void ReclaimQueue::Send() {
       return gone;
     });
   }
-  Defer(entries);
+  const Entries waiting = Defer(entries);
+  const TimePoint now = net::EventLoop::Now();
+  const bool may_sleep = MayAllSleep(entries, waiting);
   Entries unreachable;
+  Entries asleep;
   std::map<NodeId, Entries> by_node;
   for (const Entry& entry : entries) {
-    const bool reachable = links_.at(entry.place.node).epoch() == entry.place.epoch;
-    (reachable ? by_node[entry.place.node] : unreachable).push_back(entry);
+    const pool::Link& link = links_.at(entry.place.node);
+    if (link.epoch() != entry.place.epoch) {
+      unreachable.push_back(entry);
+    } else if (may_sleep && now < entry.may_sleep_until && !link.awake()) {
+      asleep.push_back(entry);
+    } else {
+      by_node[entry.place.node].push_back(entry);
+    }
   }
   for (const auto& [node, of_node] : by_node) SendTo(links_.at(node), of_node);
+  // What waits for answers is looked at again soon, what waits for nodes to wake when they do.
+  const bool soon = !unanswered_.empty() || !unreachable.empty();
+  Entries& together = soon ? unreachable : asleep;
+  together.insert(together.end(), waiting.begin(), waiting.end());
+  LetSleep(asleep);
   Requeue(unreachable);
 }
 
-void ReclaimQueue::Defer(Entries& entries) {
+ReclaimQueue::Entries ReclaimQueue::Defer(Entries& entries) {
   boost::unordered_flat_map<ObjectId, Version, std::hash<ObjectId>> oldest;
   for (const Entry& entry : entries) {
     const auto [found, added] = oldest.try_emplace(entry.chunk.object, entry.chunk.version);
@@ -108,8 +146,8 @@ void ReclaimQueue::Defer(Entries& entries) {
     (entry.chunk.version == first ? ready : waiting).push_back(entry);
   }
   deferred_ = !waiting.empty();
-  Requeue(waiting);
   entries.swap(ready);
+  return waiting;
 }
 
 // Frames of one kind after the other, so that what came for a chunk first is sent first.
@@ -152,14 +190,29 @@ void ReclaimQueue::SendBatch(pool::Link& link, std::span<const Entry> batch) {
   link.Send(header, EncodeChunkList(chunks));
 }
 
+void ReclaimQueue::PutBack(const Entries& entries) {
+  // In front of what came meanwhile.
+  entries_.insert(entries_.begin(), entries.begin(), entries.end());
+}
+
 void ReclaimQueue::Requeue(const Entries& entries) {
   if (entries.empty()) return;
   const std::scoped_lock lock(mutex_);
   if (stopped_) return;
-  // In front of what came meanwhile.
-  entries_.insert(entries_.begin(), entries.begin(), entries.end());
+  PutBack(entries);
   if (std::exchange(send_planned_, true)) return;
   timer_.Start(kRetryAfter, [this] { Send(); });
+}
+
+void ReclaimQueue::LetSleep(const Entries& entries) {
+  if (entries.empty()) return;
+  const std::scoped_lock lock(mutex_);
+  if (stopped_) return;
+  PutBack(entries);
+  sleeping_ = true;
+  TimePoint first = TimePoint::max();
+  for (const Entry& entry : entries) first = std::min(first, entry.may_sleep_until);
+  sleep_timer_.Start(std::max(first - net::EventLoop::Now(), Duration(0)), [this] { Send(); });
 }
 
 ReclaimQueue::Entries ReclaimQueue::TakeAnswered(pool::Link& link, std::uint64_t request) {

@@ -6,11 +6,16 @@
 // waits until pending() is 0. A chunk whose instance has ended is gone already; one whose link is
 // down, or breaks before the node has answered, is tried again.
 //
+// A node that sleeps is not woken only to free something, or to mark it as deleted: that waits
+// until the node is awake for other reasons, for kSleepAtMost, until Flush, or until kSleepingMax
+// chunks wait. (Until then its bytes count as used.) Another expiry does wake it, since a rebuilt
+// directory goes by it.
+//
 // Order: of one object, nothing is sent of a version before the nodes have answered what was sent
 // of an older one, or have not for kAnswerAtMost. So no older version is left alone on the nodes
 // for a rebuilt directory to find. Of one chunk, things are sent in the order in which they came.
 //
-// Cost: 48 bytes per chunk that waits, never more than there are chunks; two hash lookups per chunk
+// Cost: 56 bytes per chunk that waits, never more than there are chunks; two hash lookups per chunk
 // sent.
 #pragma once
 
@@ -39,6 +44,8 @@ class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
   static constexpr Duration kGatherFor = std::chrono::milliseconds(20);
   // A node that hangs must not hold up what others could free.
   static constexpr Duration kAnswerAtMost = std::chrono::seconds(1);
+  static constexpr Duration kSleepAtMost = std::chrono::minutes(1);
+  static constexpr std::size_t kSleepingMax = 1024;
 
   // Sends through `links`, on its loop. REQUIRES: links outlive the queue or Stop is called first.
   explicit ReclaimQueue(pool::LoopLinks& links);
@@ -56,6 +63,7 @@ class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
     pool::Place place;
     ChunkId chunk;
     std::optional<WallMillis> expires_at;  // empty: free it
+    TimePoint may_sleep_until{};
   };
   using Entries = std::vector<Entry>;
 
@@ -74,17 +82,24 @@ class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
 
   void Push(Entry entry);
   void Send();
-  // Moves entries that must wait for an older version of their object from `entries` to
-  // `deferred_`.
-  void Defer(Entries& entries);
+  void OnAwake();
+  // Whether what is left of `entries` may wait for its nodes to wake, while `waiting` waits for it.
+  bool MayAllSleep(const Entries& entries, const Entries& waiting) const;
+  // Takes those that must wait for an older version of their object out of `entries`.
+  Entries Defer(Entries& entries);
   void SendTo(pool::Link& link, const Entries& entries);
   void SendBatch(pool::Link& link, std::span<const Entry> batch);
   // Puts entries back, to be tried again somewhat later. On the loop.
   void Requeue(const Entries& entries);
+  // Puts entries back until their nodes wake.
+  void LetSleep(const Entries& entries);
+  void PutBack(const Entries& entries);
   Entries TakeAnswered(pool::Link& link, std::uint64_t request);
 
   pool::LoopLinks& links_;
   net::Timer timer_;  // on the loop, as what follows
+  net::Timer sleep_timer_;
+  bool sleeping_ = false;  // something waits for a node to wake
   Unanswered unanswered_;
   boost::unordered_flat_map<ObjectId, Sent, std::hash<ObjectId>> sent_;
   bool deferred_ = false;     // something waits for an answer

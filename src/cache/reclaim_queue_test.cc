@@ -119,5 +119,85 @@ TEST_F(ReclaimQueueTest, MoreChunksThanABatchHoldsAreAllFreed) {
   cluster_.RunUntil([&] { return queue().pending() == 0; });
 }
 
+// --- Nodes that sleep ---------------------------------------------------------------------------
+
+class SleepingReclaimTest : public testing::Test {
+ protected:
+  SleepingReclaimTest() : cluster_(Options()) {
+    cluster_.Put("key", ContentForTest(1, 800'000));
+    cluster_.AwaitSleep();
+    invoked_ = Read(cluster_.pool().stats().invocations);
+  }
+
+  static ClusterForTest::Options Options() {
+    ClusterForTest::Options options;
+    options.nodes = 6;
+    options.cache.code = {4, 2};
+    options.cache.repair = false;
+    options.sleeping = true;
+    return options;
+  }
+  ChunkReclaimer& queue() { return *cluster_.cache().shared().reclaimer; }
+  std::uint64_t woken() { return Read(cluster_.pool().stats().invocations) - invoked_; }
+  // Longer than things to be freed are gathered.
+  void Pass() { cluster_.Run(net::WithValue(cluster_.loop().Sleep(3 * ReclaimQueue::kGatherFor))); }
+
+  ClusterForTest cluster_;
+  std::uint64_t invoked_ = 0;
+};
+
+TEST_F(SleepingReclaimTest, ANodeIsNotWokenOnlyToFreeAChunk) {
+  cluster_.directory().Clear();
+  Pass();
+  EXPECT_EQ(queue().pending(), 6U);
+  EXPECT_EQ(woken(), 0U);
+}
+
+TEST_F(SleepingReclaimTest, ChunksAreFreedWhenTheirNodesAreWokenForOthers) {
+  cluster_.directory().Clear();
+  Pass();
+  cluster_.Put("other", ContentForTest(2, 800'000));
+  cluster_.RunUntil([&] { return queue().pending() == 0; });
+  EXPECT_EQ(cluster_.ChunksOnNodes(), 6U);
+}
+
+TEST_F(SleepingReclaimTest, FlushWakesTheNodes) {
+  cluster_.directory().Clear();
+  Pass();
+  queue().Flush();
+  cluster_.AwaitNothingLeft();
+  EXPECT_EQ(woken(), 6U);
+}
+
+TEST_F(SleepingReclaimTest, FlushReachesAVersionThatWaitsForAnOlderOne) {
+  const ObjectRef old = cluster_.directory().Find("key");
+  cluster_.Put("key", ContentForTest(2, 800'000));
+  cluster_.AwaitSleep();
+  for (std::size_t i = 0; i < old->width(); ++i) queue().Reclaim(old->place(i), old->chunk(i));
+  Pass();
+  cluster_.directory().Clear();
+  Pass();
+  EXPECT_EQ(queue().pending(), 12U);
+  queue().Flush();
+  cluster_.RunUntil([&] { return queue().pending() == 0; });
+}
+
+TEST_F(SleepingReclaimTest, AChangeOfExpiryWakesTheNodesAndWhatItWaitsForToo) {
+  const ObjectRef old = cluster_.directory().Find("key");
+  const ObjectRef object = cluster_.Put("key", ContentForTest(2, 800'000));
+  cluster_.AwaitSleep();
+  for (std::size_t i = 0; i < old->width(); ++i) queue().Reclaim(old->place(i), old->chunk(i));
+  Pass();
+  cluster_.worker().SetExpiry(object, WallMillis(cluster_.clock().WallNow() + 1'000'000));
+  cluster_.RunUntil([&] { return queue().pending() == 0; });
+}
+
+TEST_F(SleepingReclaimTest, AReadFromNodesThatSleepWakesThoseThatItNeeds) {
+  const ObjectRef object = cluster_.directory().Find("key");
+  EXPECT_TRUE(cluster_.Read(object).bytes == ContentForTest(1, 800'000));
+  cluster_.AwaitSleep();
+  EXPECT_EQ(woken(), 4U);
+}
+
 }  // namespace
 }  // namespace infinicache::cache

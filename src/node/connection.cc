@@ -435,6 +435,7 @@ Status Connection::SendSome() {
   }
   sending_chunk_.reset();
   for (; answered_ > 0; --answered_) FinishRequest();
+  if (std::exchange(reader_goes_on_, false)) context_.sessions.ExpectMore();
   return {};
 }
 
@@ -479,6 +480,7 @@ bool Connection::TakeStrip() {
   if (last) {
     header.flags = wire::kFlagLast;
     ++answered_;
+    reader_goes_on_ |= stream.end_strip < chunk.strips().size();
   }
   wire::EncodeFrameHeader(header, strip_header_);
   pieces_.clear();

@@ -132,8 +132,9 @@ class Connection final : private SessionHost::Control {
   net::Notification blocked_;  // the socket is full, or the link ends
   net::Notification writer_ended_;
   net::Notification session_began_;
-  std::size_t requests_ = 0;  // begun and not finished
-  std::size_t answered_ = 0;  // of these: nothing is left but to send what is in hand
+  std::size_t requests_ = 0;     // begun and not finished
+  std::size_t answered_ = 0;     // of these: nothing is left but to send what is in hand
+  bool reader_goes_on_ = false;  // among these answers is a part of a chunk, without its end
   bool is_control_ = false;
   bool closing_ = false;
 };

@@ -58,30 +58,39 @@ void NodeServer::Stop() {
 void NodeServer::Invoke(const Invocation& invocation) {
   if (stopping_) return;
   sessions_.Open(invocation.session, invocation.opening);
-  if (invocation.proxy.host.empty()) {
-    sessions_.Announce();
+  if (invocation.proxy.host.empty()) return sessions_.Announce();
+  announce_by_ = net::EventLoop::Now() + kLinksPatience;
+  const bool runs = to_announce_.has_value();
+  to_announce_ = invocation;
+  if (runs) {
+    linked_.Notify();
   } else {
-    loop_.Spawn(LinkAndAnnounce(invocation));
+    loop_.Spawn(LinkAndAnnounce());
   }
 }
 
-// The control link comes last: when the proxy reads the PONG, the data links stand.
-net::Task<> NodeServer::LinkAndAnnounce(Invocation invocation) {
-  const TimePoint deadline = net::EventLoop::Now() + kLinksPatience;
-  const auto current = [&] { return !stopping_ && sessions_.session() == invocation.session; };
-  for (std::uint16_t i = 0; i < invocation.data_links; ++i)
-    EnsureDialled(net::kFirstDataLink + i, invocation.proxy);
-  const auto missing = [&] {
-    return std::any_of(dialled_.begin(), dialled_.end(), [](const auto& entry) {
-      return entry.first != net::kControlLink && !entry.second.linked;
-    });
-  };
-  while (current() && missing()) {
-    if (!co_await linked_.Wait(deadline)) break;
+bool NodeServer::MissesDataLink() const {
+  return std::any_of(dialled_.begin(), dialled_.end(), [](const auto& entry) {
+    return entry.first != net::kControlLink && !entry.second.linked;
+  });
+}
+
+// The control link comes last: when the proxy reads the PONG, the data links stand. One coroutine
+// for all invocations: a session may be over before its links stand, and the next one begin.
+net::Task<> NodeServer::LinkAndAnnounce() {
+  while (!stopping_ && sessions_.session() == to_announce_->session) {
+    const Invocation& invocation = *to_announce_;
+    for (std::uint16_t i = 0; i < invocation.data_links; ++i)
+      EnsureDialled(net::kFirstDataLink + i, invocation.proxy);
+    if (MissesDataLink() && net::EventLoop::Now() < announce_by_) {
+      co_await linked_.Wait(announce_by_);
+      continue;
+    }
+    EnsureDialled(net::kControlLink, invocation.proxy);
+    sessions_.Announce();
+    break;
   }
-  if (!current()) co_return;
-  EnsureDialled(net::kControlLink, invocation.proxy);
-  sessions_.Announce();
+  to_announce_.reset();
 }
 
 void NodeServer::EnsureDialled(std::uint16_t number, const net::HostPort& proxy) {

@@ -13,6 +13,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/random.h"
@@ -75,7 +76,8 @@ class NodeServer {
 
   net::Task<> AcceptLinks();
   net::Task<> Serve(net::Socket socket);
-  net::Task<> LinkAndAnnounce(Invocation invocation);
+  net::Task<> LinkAndAnnounce();
+  bool MissesDataLink() const;
   void EnsureDialled(std::uint16_t number, const net::HostPort& proxy);
   net::Task<> KeepLinked(std::uint16_t number, net::HostPort proxy);
   net::Task<Error> DialAndServe(std::uint16_t number, net::HostPort proxy);
@@ -88,7 +90,9 @@ class NodeServer {
   net::Listener listener_;
   std::list<Connection*> connections_;
   std::map<std::uint16_t, Dialled> dialled_;
-  net::Notification linked_;
+  net::Notification linked_;               // or another invocation came
+  std::optional<Invocation> to_announce_;  // LinkAndAnnounce runs
+  TimePoint announce_by_{};
   Random random_;
   bool stopping_ = false;
 };

@@ -121,6 +121,22 @@ TEST_F(NodeServerTest, APortInUseIsNamed) {
   net::RunToEnd(loop_);
 }
 
+TEST_F(NodeServerTest, AnInvocationMayComeWhileTheLinksOfTheOneBeforeAreStillDialled) {
+  net::Listener proxy(loop_);  // takes connections, and does not answer
+  ASSERT_TRUE(proxy.Listen({"127.0.0.1", 0}));
+  NodeOptions options = Options();
+  options.listen = {};
+  options.session.standing = false;
+  NodeServer server(loop_, options);
+  for (std::uint64_t session = 1; session <= 3; ++session) {
+    server.Invoke({.session = SessionId(session), .proxy = proxy.address(), .data_links = 2});
+    net::RunReady(loop_);
+  }
+  server.Stop();
+  proxy.Close();
+  net::RunToEnd(loop_);
+}
+
 TEST_F(NodeServerTest, StopEndsItInEveryState) {
   {
     NodeServer server(loop_, Options());

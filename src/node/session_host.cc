@@ -25,18 +25,31 @@ void SessionHost::Open(SessionId session, policy::SessionLifetime::Opening openi
   const TimePoint now = net::EventLoop::Now();
   session_ = session;
   opened_ = now;
+  opening_ = opening;
   announced_ = false;
+  announce_pending_ = false;
   ponged_.reset();
   finished_ = 0;
   if (options_.standing) return;
-  lifetime_.Start(now, now, opening);
+  timer_.Cancel();
+  armed_for_ = TimePoint::max();
+  Arm(now + kAnnouncePatience);
+}
+
+void SessionHost::StartLifetime() {
+  const TimePoint now = net::EventLoop::Now();
+  lifetime_.Start(opened_, now, opening_);
   // What an earlier session was ended with is still under way.
   for (std::uint64_t i = 0; i < in_flight_; ++i) (void)lifetime_.OnRequestStarted(now);
   Arm(lifetime_.due());
 }
 
 void SessionHost::Announce() {
-  if (!running() || std::exchange(announced_, true)) return;
+  if (!running() || announced_) return;
+  announce_pending_ = control_ == nullptr && !options_.standing;
+  if (announce_pending_) return;
+  announced_ = true;
+  if (!options_.standing) StartLifetime();
   SendPong();
   for (net::Notification* waiter : waiters_) waiter->Notify();
 }
@@ -52,7 +65,11 @@ void SessionHost::SendPong() {
 
 void SessionHost::SetControl(Control* control) {
   control_ = control;
-  if (running() && announced_) SendPong();
+  if (announce_pending_) {
+    Announce();
+  } else if (running() && announced_) {
+    SendPong();
+  }
 }
 
 void SessionHost::ControlEnded(Control* control) {
@@ -79,9 +96,13 @@ void SessionHost::Finish() {
   CHECK(in_flight_ > 0);
   --in_flight_;
   ++finished_;
-  if (options_.standing || !lifetime_.running() || lifetime_.in_flight() == 0) return;
+  if (options_.standing || !announced_ || lifetime_.in_flight() == 0) return;
   lifetime_.OnRequestFinished(net::EventLoop::Now());
   Arm(lifetime_.due());
+}
+
+void SessionHost::ExpectMore() {
+  if (!options_.standing && announced_) lifetime_.OnMoreExpected(net::EventLoop::Now());
 }
 
 // A timer that is due early checks and is armed again, so that requests need not move it.
@@ -96,6 +117,10 @@ void SessionHost::Arm(TimePoint when) {
 
 void SessionHost::Check() {
   if (!running()) return;
+  if (!announced_) {
+    LOG_WARN("no link to the proxy for this session: it ends");
+    return End();
+  }
   const auto verdict = lifetime_.Check(net::EventLoop::Now());
   if (verdict.ended) {
     End();
@@ -114,6 +139,7 @@ void SessionHost::End() {
   const SessionId session = std::exchange(session_, SessionId());
   const wire::ByeTotals totals{finished_, net::EventLoop::Now() - opened_};
   announced_ = false;
+  announce_pending_ = false;
   if (control_ != nullptr) {
     control_->SendControl(wire::EncodeBye(session, instance_, fill_()),
                           wire::EncodeByeTotals(totals));

@@ -2,9 +2,11 @@
 // policy::SessionLifetime, and lets requests in only while one runs.
 //
 // Every session begins with a PONG on the control link, before anything else is sent, and ends with
-// a BYE there before the invocation returns. Between sessions an instance may be frozen at any
-// point, so it takes no request then: what arrives stays in the sockets until the next session. A
-// standing instance (Options::standing) has one session that lasts as long as it lives.
+// a BYE there before the invocation returns. Its time runs from the PONG, whatever it took to get
+// the links; one that gets no control link ends after kAnnouncePatience. Between sessions an
+// instance may be frozen at any point, so it takes no request then: what arrives stays in the
+// sockets until the next session. A standing instance (Options::standing) has one session that
+// lasts as long as it lives.
 //
 //   platform ── Open ──▶ SessionHost ── PONG, BYE ──▶ control link
 //                         ▲  │ resume
@@ -17,6 +19,7 @@
 // Thread-safety: none; one event loop.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -40,6 +43,8 @@ class SessionHost {
     policy::SessionLifetime::Options lifetime = {};
   };
 
+  static constexpr Duration kAnnouncePatience = std::chrono::seconds(3);
+
   // Where PONG and BYE go: the control link, while there is one. Its calls do not suspend.
   class Control {
    public:
@@ -57,8 +62,8 @@ class SessionHost {
   // The platform invokes. A session that is open is over: the platform has ended it unasked.
   // Announce follows when the links are there.
   void Open(SessionId session, policy::SessionLifetime::Opening opening);
-  // Sends the PONG of the open session, now or when there is a control link; requests are served
-  // from here on.
+  // Sends the PONG of the open session, now or when there is a control link, and serves requests
+  // from then on.
   void Announce();
   // Ends the open session in order, whatever is in flight: the instance is told to end.
   void Shut();
@@ -75,6 +80,8 @@ class SessionHost {
   // A request begins, or ends. REQUIRES for Begin: Accepts().
   void Begin();
   void Finish();
+  // Who had the last answer will ask for more.
+  void ExpectMore();
 
   // For a link that waits until Accepts(): `waiter` is notified when a session was announced.
   void Await(net::Notification* waiter) { waiters_.push_back(waiter); }
@@ -86,6 +93,7 @@ class SessionHost {
   std::uint64_t in_flight() const { return in_flight_; }
 
  private:
+  void StartLifetime();
   void Arm(TimePoint when);
   void Check();
   void End();
@@ -101,7 +109,9 @@ class SessionHost {
 
   SessionId session_;  // the open one; 0: none
   TimePoint opened_{};
+  policy::SessionLifetime::Opening opening_ = policy::SessionLifetime::Opening::kRequest;
   bool announced_ = false;
+  bool announce_pending_ = false;    // until there is a control link
   std::optional<TimePoint> ponged_;  // when the PONG went whose request is awaited
   std::uint64_t in_flight_ = 0;      // of this instance
   std::uint64_t finished_ = 0;       // in the open session

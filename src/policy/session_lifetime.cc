@@ -46,7 +46,12 @@ TimePoint SessionLifetime::AlignedEnd(TimePoint now, Duration extension) const {
 
 Duration SessionLifetime::AnnouncedExtension() const {
   if (Aligned()) return std::max(options_.preflight_window, options_.safety_buffer);
-  return std::min(round_trip_.Margin(), options_.preflight_window);
+  return std::min(std::max(round_trip_.Margin(), idle_stay_.break_even()),
+                  options_.preflight_window);
+}
+
+Duration SessionLifetime::StayAfterAnswer() const {
+  return std::max(idle_stay_.Get(), std::min(round_trip_.Margin(), options_.preflight_window));
 }
 
 void SessionLifetime::Extend(TimePoint now, Duration extension) {
@@ -92,16 +97,21 @@ void SessionLifetime::OnRequestFinished(TimePoint now) {
   if (Aligned()) {
     Extend(now, finished_ == 1 ? options_.safety_buffer : options_.quantum);
   } else {
-    Extend(now, std::max(idle_stay_.Get(), AnnouncedExtension()));
+    Extend(now, StayAfterAnswer());
   }
+}
+
+void SessionLifetime::OnMoreExpected(TimePoint now) {
+  if (!Aligned() && Accepts(now)) Extend(now, std::max(AnnouncedExtension(), StayAfterAnswer()));
 }
 
 TimePoint SessionLifetime::Promise(TimePoint now) {
   CHECK(running_);
-  TimePoint until = due_;
-  // An answer may bring the end forward from the window of a preflight to the end of its quantum,
-  // never further.
-  if (Aligned()) until = std::min(until, AlignedEnd(now, options_.safety_buffer));
+  // An answer may bring the end forward from the wait for an announced request to the end of its
+  // quantum, or the stay after it, never further.
+  const TimePoint after_answer =
+      Aligned() ? AlignedEnd(now, options_.safety_buffer) : now + StayAfterAnswer();
+  const TimePoint until = std::min(due_, after_answer);
   promised_ = std::max(promised_, until);
   return std::max(now, until);
 }

@@ -14,9 +14,10 @@
 //     (Wang et al., FAST 2020, section 3.3) with the constants of the published code
 //     (lambda/lifetime/timeout.go).
 //   * Shorter quanta (1 ms on Lambda today, 0 on an own cluster) cannot be aimed at, timers are
-//     coarser. The session waits for an announced request as long as a round trip takes, for
-//     another one after an answer as IdleStay says, at least a round trip (a reader that goes on
-//     needs that long), and ends a warm-up at once.
+//     coarser. The session waits for an announced request for the break-even time of IdleStay, at
+//     least a round trip: the request comes, and whoever left before it would only be invoked
+//     again. It waits for another one after an answer as IdleStay says, at least a round trip, and
+//     ends a warm-up at once.
 //
 // Requests in flight are not cut: past the intended end the session is re-armed by its last
 // extension. Near the platform's maximum it drains: `maximum - safety_buffer - drain` after the
@@ -93,6 +94,9 @@ class SessionLifetime {
   // REQUIRES: one that was started in this session is in flight. Check afterwards: what drains may
   // be over now.
   void OnRequestFinished(TimePoint now);
+  // The reader of an answer will ask for more: it took a part of a chunk. Nothing where quanta are
+  // aimed at, since the next one is paid in full.
+  void OnMoreExpected(TimePoint now);
   // From a PONG to the request that it brought.
   void ObserveRoundTrip(Duration round_trip) { round_trip_.Observe(round_trip); }
 
@@ -120,6 +124,8 @@ class SessionLifetime {
   }
   TimePoint GivesUpAt() const { return started_ + options_.maximum - options_.safety_buffer / 2; }
   Duration AnnouncedExtension() const;
+  // Where quanta are not aimed at.
+  Duration StayAfterAnswer() const;
   void Extend(TimePoint now, Duration extension);
 
   const Options options_;

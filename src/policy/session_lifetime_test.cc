@@ -195,13 +195,54 @@ TEST(SessionLifetime, DrainsEarlierWhereTheOperatorWantsTimeForWhatIsInFlight) {
   EXPECT_TRUE(lifetime.Check(At(seconds(30) - milliseconds(5))).ended);
 }
 
-TEST(SessionLifetime, WaitsForAnAnnouncedRequestAsLongAsARoundTripWhereEveryMillisecondCosts) {
+TEST(SessionLifetime, WaitsForAnAnnouncedRequestForTheBreakEvenTimeWhereEveryMillisecondCosts) {
   SessionLifetime lifetime = Started(FineOptions());
+  EXPECT_NEAR(static_cast<double>((lifetime.due() - At(milliseconds(100))).count()), 0, 10);
+  // Round trips that are short so far do not make it leave before the request.
+  for (int i = 0; i < 50; ++i) lifetime.ObserveRoundTrip(milliseconds(5));
+  ASSERT_TRUE(lifetime.OnPreflight(At(milliseconds(10))));
+  EXPECT_NEAR(static_cast<double>((lifetime.due() - At(milliseconds(110))).count()), 0, 10);
+}
+
+TEST(SessionLifetime, WaitsForAnAnnouncedRequestAsLongAsARoundTripWhereAnInvocationIsFree) {
+  SessionLifetime::Options options = FineOptions();
+  options.invocation_cost = 0;
+  SessionLifetime lifetime = Started(options);
   EXPECT_EQ(lifetime.due(), At(milliseconds(20)));
   for (int i = 0; i < 50; ++i) lifetime.ObserveRoundTrip(milliseconds(5));
   ASSERT_TRUE(lifetime.OnPreflight(At(milliseconds(10))));
   EXPECT_GE(lifetime.due(), At(milliseconds(15)));
   EXPECT_LT(lifetime.due(), At(milliseconds(17)));
+}
+
+// Whose requests come rarely, so that an answer alone is no reason to stay.
+SessionLifetime UsedRarely() {
+  SessionLifetime lifetime(FineOptions());
+  for (int i = 0; i < 50; ++i) {
+    const Duration from = (i - 60) * seconds(10);
+    lifetime.Start(At(from), At(from), Opening::kRequest);
+    Serve(lifetime, from, from + milliseconds(1));
+  }
+  lifetime.Start(kStart, kStart, Opening::kRequest);
+  return lifetime;
+}
+
+TEST(SessionLifetime, WaitsForAReaderThatTookAPartOfAChunkForTheBreakEvenTime) {
+  SessionLifetime lifetime = UsedRarely();
+  Serve(lifetime, milliseconds(1), milliseconds(5));
+  ASSERT_LT(lifetime.due(), At(milliseconds(30)));
+  lifetime.OnMoreExpected(At(milliseconds(5)));
+  EXPECT_NEAR(static_cast<double>((lifetime.due() - At(milliseconds(105))).count()), 0, 10);
+}
+
+TEST(SessionLifetime, PromisesNoLongerThanItStaysAfterAnAnswer) {
+  SessionLifetime lifetime = UsedRarely();
+  ASSERT_GT(lifetime.due(), At(milliseconds(90)));
+  const TimePoint promised = lifetime.Promise(At(milliseconds(1)));
+  EXPECT_EQ(promised, At(milliseconds(21)));  // a round trip
+  Serve(lifetime, milliseconds(2), milliseconds(3));
+  EXPECT_GE(lifetime.due(), promised);
+  EXPECT_LT(lifetime.due(), At(milliseconds(30)));
 }
 
 TEST(SessionLifetime, AWarmUpEndsAtOnceWhereEveryMillisecondCosts) {

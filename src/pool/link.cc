@@ -1,6 +1,7 @@
 #include "pool/link.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
@@ -26,6 +27,12 @@ constexpr auto kDialBackoffMax = std::chrono::seconds(2);
 // Whether a sink takes the frame's payload.
 bool CarriesData(const FrameHeader& header) {
   return header.type == FrameType::kData || header.type == FrameType::kInventoryReply;
+}
+
+// Whether bytes wait in the socket.
+bool HasBytes(net::Socket& socket) {
+  char byte = 0;
+  return recv(socket.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 }  // namespace
@@ -62,6 +69,7 @@ void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) 
   instance_ = instance;
   address_ = std::move(address);
   backoff_.Reset();
+  suspect_ = false;  // that was the former one
   Break();
   // What waits for the former instance's chunks waits in vain.
   Lose([](std::uint64_t, const Sink& sink) { return sink.bound; });
@@ -99,15 +107,27 @@ bool Link::TakeArrived() {
 
 void Link::SetGate(Gate gate) {
   gate_ = gate;
+  // A session began or ended, which clears what is held against the one before. Else a node that
+  // sleeps would never be chosen again.
+  suspect_ = false;
   const bool closed = gate_.open_until == TimePoint::min();
+  answers_here_ = false;
   if (closed) grant_pending_ = false;
   if (!available()) {
     FailRequests();
-  } else if (closed && !sinks_.empty()) {
-    Demand();  // what was sent is answered in the next session
-  } else {
+  } else if (!closed) {
     GrantIfOpen();
+  } else if (!sinks_.empty()) {
+    // A node that has answered all ends its session while the answers wait here.
+    answers_here_ = connected() && (reader_->buffered() > 0 || HasBytes(*socket_));
+    if (!answers_here_) Demand();
   }
+}
+
+void Link::DemandMissingAnswers() {
+  if (!answers_here_ || HasBytes(*socket_)) return;
+  answers_here_ = false;
+  if (!sinks_.empty()) Demand();
 }
 
 void Link::Grant() {
@@ -122,6 +142,7 @@ void Link::GrantIfOpen() {
   for (Outgoing& frame : waiting_) queue_.push_back(std::move(frame));
   waiting_.clear();
   Flush();
+  if (on_awake_) on_awake_();
 }
 
 void Link::Demand() {
@@ -165,6 +186,7 @@ void Link::Stop() {
   stopping_ = true;
   gate_ = {};
   options_.tell_pool = nullptr;
+  on_awake_ = nullptr;
   demanded_ = false;
   Break();
   if (!socket_) FailRequests();
@@ -234,10 +256,12 @@ net::Task<Status> Link::ReadFrames() {
   for (;;) {
     if (auto status = TakeFrames(); !status) co_return status;
     if (borrowed_request_ == 0) {
+      DemandMissingAnswers();
       if (auto status = co_await reader_->WaitReadable(); !status) co_return status;
     } else if (!std::exchange(borrow_awaited_, false)) {
       co_await borrow_changed_.Wait(TimePoint::max());
     } else {
+      DemandMissingAnswers();
       const Status status = co_await socket_->WaitReadable();
       const auto sink = sinks_.find(borrowed_request_);
       if (sink != sinks_.end()) sink->second.sink->OnBorrowReadable(*this);

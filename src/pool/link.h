@@ -8,7 +8,8 @@
 // send, asks the pool to wake the node, and sends it when the pool grants that, or opens the gate.
 // A request that was granted once is sent to its end. If another instance answers than the one that
 // a request is bound to, or none in time, the request is lost, as by the end of a connection. What
-// was sent before the gate closed waits in the node's socket, and is answered in its next session.
+// was sent before the gate closed waits in the node's socket, and is answered in its next session,
+// which is asked for when the answers that are here already have been taken.
 //
 // Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
 // kData and kInventoryReply are received straight into memory that the sink names, or stay in the
@@ -122,6 +123,8 @@ class Link {
   void Attach(InstanceId instance, net::Socket socket);
 
   void SetGate(Gate gate);
+  // Called when requests may be sent after a time in which they could not.
+  void set_on_awake(std::function<void()> callback) { on_awake_ = std::move(callback); }
   // What waits now may be sent.
   void Grant();
   // The node does not wake: all requests are lost.
@@ -131,11 +134,14 @@ class Link {
   bool connected() const { return connected_ && !broken_; }
   // Requests may be registered.
   bool available() const { return connected() || gate_.wakeable; }
+  // What is sent now wakes nobody: it goes out at once, or is waited for anyway.
+  bool awake() const { return (connected() && IsOpen()) || demanded_; }
   // Requests wait for the node to wake.
   bool waking() const { return demanded_ && !waiting_.empty(); }
   // The instance that requests go to; 0 if there is none, or the link is not available.
   Epoch epoch() const { return available() ? epoch_ : Epoch(); }
-  // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
+  // Some answer is overdue; cleared by any sign of life, a session's end, and another instance.
+  // Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }
   void Suspect();
   NodeShared& shared() { return shared_; }
@@ -203,6 +209,8 @@ class Link {
   // The connection of the instance to talk to.
   bool TakeArrived();
   void Demand();
+  // Before a wait for more: what was sent and has no answer here has none in this session.
+  void DemandMissingAnswers();
   void EndDemand(LinkEvent event);
   // Loses the requests for which `is_lost`, with what is queued of them.
   void Lose(const std::function<bool(std::uint64_t, const Sink&)>& is_lost);
@@ -246,8 +254,10 @@ class Link {
   bool flushing_ = false;
 
   Gate gate_;
+  std::function<void()> on_awake_;
   bool demanded_ = false;
   TimePoint demanded_at_{};
+  bool answers_here_ = false;  // as the gate closed: some of what was sent is not taken yet
   std::vector<Arrived> arrived_;
 
   std::unordered_map<std::uint64_t, Sink> sinks_;

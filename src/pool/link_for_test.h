@@ -32,7 +32,10 @@ class SinkForTest final : public FrameSink {
     if (kind != Target::Kind::kMemory) return {kind, nullptr, nullptr};
     return Memory(header.payload_bytes);
   }
-  void OnFrame(Link&, const wire::FrameHeader& header) override { frames.push_back(header); }
+  void OnFrame(Link& link, const wire::FrameHeader& header) override {
+    frames.push_back(header);
+    if (forgets) link.Forget(header.request);
+  }
   void OnLinkLost(Link& link, std::uint64_t request) override {
     lost.push_back(request);
     borrowing = nullptr;
@@ -57,6 +60,7 @@ class SinkForTest final : public FrameSink {
 
   Target::Kind kind = Target::Kind::kMemory;
   bool borrows = false;
+  bool forgets = false;  // a request that has an answer
   std::vector<std::shared_ptr<std::string>> received;
   std::vector<wire::FrameHeader> frames;
   std::vector<std::uint64_t> lost;

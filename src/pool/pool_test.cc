@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -375,6 +376,134 @@ TEST(PoolThreads, EveryLoopHasItsLinksAndAnyThreadMayLook) {
   onlooker.join();
   data.Stop();
   data.Join();
+}
+
+// --- Gates: links to nodes that sleep -----------------------------------------------------------
+
+class SleepingLinkTest : public testing::Test {
+ protected:
+  static constexpr Gate kClosed = {true, TimePoint::min()};
+  static constexpr Gate kOpen = {true, TimePoint::max()};
+
+  SleepingLinkTest() {
+    node_.emplace(loop_);
+    LinkOptions options;
+    options.node = NodeId(4);
+    options.secret = kSecretForTest;
+    options.gate = kClosed;
+    options.tell_pool = [this](NodeId, LinkEvent event) {
+      if (event == LinkEvent::kDemand) ++demands_;
+    };
+    sleeping_.emplace(loop_, shared_, options);
+    loop_.Spawn(sleeping_->Run());
+    sleeping_->SetInstance(Epoch(1), InstanceId(5), node_->address());
+    socket_ = &node_->AwaitLink(1);
+    const Status linked =
+        node_->Authenticate(*socket_, {.node = NodeId(4), .instance = InstanceId(5)});
+    CHECK(linked, "{}", linked.error().message);
+    net::RunUntil(loop_, [&] { return sleeping_->connected(); });
+  }
+  ~SleepingLinkTest() override {
+    sleeping_->Stop();
+    node_.reset();
+    net::RunToEnd(loop_);
+  }
+
+  // A request of `sink` that the node has got.
+  std::uint64_t Ask(SinkForTest& sink) {
+    wire::FrameHeader header;
+    header.type = wire::FrameType::kPing;
+    header.request = sleeping_->Register(&sink);
+    sleeping_->Send(header);
+    return header.request;
+  }
+  // The answer is in the socket before the link has had a chance to read it.
+  void AnswerUnseen(std::uint64_t request) {
+    wire::FrameHeader pong;
+    pong.type = wire::FrameType::kPong;
+    pong.request = request;
+    std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+    wire::EncodeFrameHeader(pong, bytes);
+    const std::array<iovec, 1> pieces = {net::ToIovec(bytes)};
+    ASSERT_TRUE(socket_->TryWrite(pieces));
+  }
+
+  net::EventLoop loop_{"test"};
+  NodeShared shared_;
+  SinkForTest sink_;
+  SinkForTest other_;
+  std::optional<PassiveNodeForTest> node_;
+  std::optional<Link> sleeping_;
+  net::Socket* socket_ = nullptr;
+  int demands_ = 0;
+};
+
+TEST_F(SleepingLinkTest, ARequestWaitsForTheGateAndAsksForItOnce) {
+  const std::uint64_t sent = sleeping_->bytes_sent();
+  Ask(sink_);
+  Ask(other_);
+  net::RunReady(loop_);
+  EXPECT_EQ(demands_, 1);
+  EXPECT_EQ(sleeping_->bytes_sent(), sent) << "nothing may reach a node that sleeps";
+  sleeping_->SetGate(kOpen);
+  EXPECT_GT(sleeping_->bytes_sent(), sent);
+}
+
+TEST_F(SleepingLinkTest, AnswersThatAreHereWhenTheNodeFallsAsleepNeedNoOtherSession) {
+  sleeping_->SetGate(kOpen);
+  sink_.forgets = true;
+  AnswerUnseen(Ask(sink_));
+  sleeping_->SetGate(kClosed);
+  EXPECT_EQ(demands_, 0);
+  net::RunUntil(loop_, [&] { return !sink_.frames.empty(); });
+  net::RunReady(loop_);
+  EXPECT_EQ(demands_, 0);
+}
+
+TEST_F(SleepingLinkTest, WhatIsUnansweredWhenTheAnswersHereAreTakenNeedsAnotherSession) {
+  sleeping_->SetGate(kOpen);
+  sink_.forgets = true;
+  const std::uint64_t first = Ask(sink_);
+  Ask(other_);
+  AnswerUnseen(first);
+  sleeping_->SetGate(kClosed);
+  EXPECT_EQ(demands_, 0);
+  net::RunUntil(loop_, [&] { return demands_ == 1; });
+  EXPECT_EQ(sink_.frames.size(), 1U);
+}
+
+TEST_F(SleepingLinkTest, ARequestThatCrossedTheEndOfTheSessionNeedsAnotherOne) {
+  sleeping_->SetGate(kOpen);
+  Ask(sink_);
+  sleeping_->SetGate(kClosed);
+  EXPECT_EQ(demands_, 1);
+}
+
+TEST_F(SleepingLinkTest, ASuspectThatFallsAsleepOrIsReplacedIsNoneAnyMore) {
+  sleeping_->SetGate(kOpen);
+  sleeping_->Suspect();
+  ASSERT_TRUE(sleeping_->suspect());
+  sleeping_->SetGate(kClosed);
+  EXPECT_FALSE(sleeping_->suspect()) << "nothing would ever wake it";
+  sleeping_->Suspect();
+  sleeping_->SetInstance(Epoch(), InstanceId(), {});
+  EXPECT_FALSE(sleeping_->suspect());
+}
+
+TEST_F(SleepingLinkTest, ANodeThatDoesNotWakeLosesWhatWaits) {
+  const std::uint64_t request = Ask(sink_);
+  sleeping_->FailRequests();
+  EXPECT_THAT(sink_.lost, ElementsAre(request));
+  Ask(other_);
+  EXPECT_EQ(demands_, 2) << "the next one asks again";
+}
+
+TEST_F(SleepingLinkTest, AnotherInstanceLosesWhatIsBoundToTheFormerOneAndKeepsTheRest) {
+  const std::uint64_t bound = sleeping_->Register(&sink_);
+  sleeping_->Register(&other_, /*bound=*/false);
+  sleeping_->SetInstance(Epoch(2), InstanceId(6), node_->address());
+  EXPECT_THAT(sink_.lost, ElementsAre(bound));
+  EXPECT_THAT(other_.lost, IsEmpty());
 }
 
 }  // namespace

@@ -233,8 +233,11 @@ net::Task<> FlushAll(Call& call) {
       call.size() == 1 || (call.size() == 2 && (EqualsIgnoreCase(call[1], "async") ||
                                                 EqualsIgnoreCase(call[1], "sync")));
   if (!mode_known) co_return call.reply.Error(kSyntaxError);
-  const std::vector<ObjectRef> objects = DirectoryOf(call).Clear();
+  std::vector<ObjectRef> objects = DirectoryOf(call).Clear();
   co_await cache::Retire(call.worker, objects, wire::kDeletedMark);
+  objects.clear();
+  // Whoever empties the cache wants its memory back, also from nodes that sleep.
+  call.worker.shared().reclaimer->Flush();
   call.reply.Simple("OK");
 }
 
