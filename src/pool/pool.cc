@@ -139,6 +139,16 @@ void Pool::Start() {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) Apply(NodeId(i), {});
 }
 
+void Pool::Adopt(NodeId node) {
+  Add(stats_.instances_adopted);
+  if (!traits().standing) Apply(node, at(node).machine.OnWarmUpDue(net::EventLoop::Now()));
+}
+
+Place Pool::PlaceOf(const platform::Instance& instance) const {
+  if (nodes_[instance.node.value()]->instance.id != instance.id) return {};
+  return {instance.node, Epoch(shared(instance.node).epoch)};
+}
+
 void Pool::Stop(Duration grace) {
   stopping_ = true;
   for (const auto& node : nodes_) {

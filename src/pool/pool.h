@@ -80,6 +80,7 @@ struct PoolOptions {
 
 struct PoolStats {
   Counter instances_started{0};
+  Counter instances_adopted{0};  // of an earlier server, among those started
   Counter instances_ended{0};
   Counter instances_reclaimed{0};  // among those ended
   Counter invocations{0};
@@ -109,6 +110,11 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   Status Listen();
   // Starts the links; on a standing platform also an instance of every node.
   void Start();
+  // The platform has an instance of the node that an earlier server's objects are on: wakes it, if
+  // nobody keeps it awake, so that its place becomes known. After Start.
+  void Adopt(NodeId node);
+  // Where chunks of this instance are; nowhere if it is not the one that requests go to.
+  Place PlaceOf(const platform::Instance& instance) const;
   // Ends links and instances. Blocks for at most `grace` and the time that killing takes.
   void Stop(Duration grace);
 
