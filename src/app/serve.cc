@@ -349,19 +349,24 @@ net::Task<> Service::BeginService(std::vector<platform::Instance> adopted) {
 
 // Returns when clients may be served; the rebuild goes on.
 net::Task<> Service::RebuildFrom(std::vector<platform::Instance> adopted) {
-  for (const auto& instance : adopted) pool_->Adopt(instance.node);
+  for (const auto& instance : adopted) pool_->BeginAdoption(instance.node);
   const TimePoint deadline = net::EventLoop::Now() + kAdoptPatience;
   std::vector<pool::Place> places;
   while (!stopping_ && !adopted.empty() && net::EventLoop::Now() < deadline) {
     std::erase_if(adopted, [&](const platform::Instance& instance) {
       const pool::Place place = pool_->PlaceOf(instance);
+      if (place.IsNowhere() && platform_->Has(instance)) return false;
+      pool_->EndAdoption(instance.node, !place.IsNowhere());
       if (!place.IsNowhere()) places.push_back(place);
-      return !place.IsNowhere();
+      return true;
     });
     if (!adopted.empty()) co_await control_.Sleep(kAdoptCheckEvery);
   }
   if (stopping_) co_return;
-  for (const auto& instance : adopted) platform_->Abandon(instance);
+  for (const auto& instance : adopted) {
+    pool_->EndAdoption(instance.node, false);
+    platform_->Abandon(instance);
+  }
   LOG_INFO("adopted {} of {} nodes of a server that has crashed", places.size(), settings_.nodes);
   co_await cache_->Adopt(std::move(places));
 }

@@ -60,9 +60,17 @@ void NodeServer::Invoke(const Invocation& invocation) {
   sessions_.Open(invocation.session, invocation.opening);
   if (invocation.proxy.host.empty()) {
     sessions_.Announce();
-  } else {
-    loop_.Spawn(LinkAndAnnounce(invocation));
+    return;
   }
+  unlinked_ = invocation;
+  linked_.Notify();  // whoever still waits for an earlier session's links
+  if (!std::exchange(linking_, true)) loop_.Spawn(LinkAndAnnounce());
+}
+
+// One at a time: a session may end, and the next one begin, while links are dialled.
+net::Task<> NodeServer::LinkAndAnnounce() {
+  while (!stopping_ && unlinked_) co_await LinkAndAnnounce(*std::exchange(unlinked_, std::nullopt));
+  linking_ = false;
 }
 
 // The control link comes last: when the proxy reads the PONG, the data links stand.

@@ -13,6 +13,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/random.h"
@@ -76,6 +77,7 @@ class NodeServer {
 
   net::Task<> AcceptLinks();
   net::Task<> Serve(net::Socket socket);
+  net::Task<> LinkAndAnnounce();
   net::Task<> LinkAndAnnounce(Invocation invocation);
   void EnsureDialled(std::uint16_t number, const net::HostPort& proxy);
   net::Task<> KeepLinked(std::uint16_t number);
@@ -89,6 +91,8 @@ class NodeServer {
   net::Listener listener_;
   std::list<Connection*> connections_;
   std::map<std::uint16_t, Dialled> dialled_;
+  std::optional<Invocation> unlinked_;  // its links are still to be made
+  bool linking_ = false;                // LinkAndAnnounce runs
   net::Notification linked_;
   Random random_;
   bool stopping_ = false;

@@ -139,9 +139,14 @@ void Pool::Start() {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) Apply(NodeId(i), {});
 }
 
-void Pool::Adopt(NodeId node) {
-  Add(stats_.instances_adopted);
-  if (!traits().standing) Apply(node, at(node).machine.OnWarmUpDue(net::EventLoop::Now()));
+// A demand, not a warm-up: that may be over before the instance has dialled us.
+void Pool::BeginAdoption(NodeId node) {
+  if (!traits().standing) OnLinkEvent(node, LinkEvent::kDemand);
+}
+
+void Pool::EndAdoption(NodeId node, bool adopted) {
+  if (adopted) Add(stats_.instances_adopted);
+  if (!traits().standing) OnLinkEvent(node, adopted ? LinkEvent::kAnswered : LinkEvent::kAbandoned);
 }
 
 Place Pool::PlaceOf(const platform::Instance& instance) const {

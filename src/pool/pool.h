@@ -110,9 +110,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   Status Listen();
   // Starts the links; on a standing platform also an instance of every node.
   void Start();
-  // The platform has an instance of the node that an earlier server's objects are on: wakes it, if
-  // nobody keeps it awake, so that its place becomes known. After Start.
-  void Adopt(NodeId node);
+  // The platform has an instance of an earlier server for the node: keeps waking it until
+  // EndAdoption, so that its place becomes known. After Start.
+  void BeginAdoption(NodeId node);
+  void EndAdoption(NodeId node, bool adopted);
   // Where chunks of this instance are; nowhere if it is not the one that requests go to.
   Place PlaceOf(const platform::Instance& instance) const;
   // Ends links and instances. Blocks for at most `grace` and the time that killing takes.

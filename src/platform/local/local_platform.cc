@@ -337,6 +337,13 @@ std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
   return adopted;
 }
 
+bool LocalPlatform::Has(const Instance& instance) const {
+  const auto found = processes_.find(instance.node);
+  return found != processes_.end() &&
+         std::any_of(found->second.begin(), found->second.end(),
+                     [&](const auto& process) { return process->instance.id == instance.id; });
+}
+
 void LocalPlatform::Abandon(const Instance& instance) {
   for (const auto& process : processes_[instance.node]) {
     if (process->instance.id == instance.id)

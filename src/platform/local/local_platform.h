@@ -69,6 +69,7 @@ class LocalPlatform final : public Platform {
   // that they are ready. Of several of a node the latest is taken; others, and what was not ready
   // yet, are ended. After set_observer, before the first Invoke.
   std::vector<Instance> Adopt(std::vector<Survivor> survivors);
+  bool Has(const Instance& instance) const;
   // Ends an adopted instance that does not answer.
   void Abandon(const Instance& instance);
   // From here on the nodes end with this process, however it ends.

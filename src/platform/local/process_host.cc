@@ -51,6 +51,8 @@ Result<pid_t> SpawnProcess(SpawnRequest request) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, request.input, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, request.output, STDOUT_FILENO);
+  // Sockets of ours are not closed by exec: a node that held our listener would keep its port.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setpgroup(&attributes, 0);
