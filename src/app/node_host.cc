@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "net/crypto.h"
+#include "platform/local/local_platform.h"
 
 namespace infinicache::app {
 namespace {
@@ -37,7 +38,8 @@ NodeHost MakeNodeHost(const Settings& settings, const std::string& node_program,
   // A server whose port the system chooses is not found again.
   if (settings.listen.port == 0) return host;
   platform::GuardedProcesses::Options options;
-  options.program = node_program;
+  // Whatever a node runs, the guard is ours.
+  options.program = platform::FindNodeProgram().value_or(node_program);
   options.name = fmt::format("infinicache/{}/{}", geteuid(), settings.listen.ToString());
   options.survival = settings.node_survival;
   options.shape = PoolShape(settings, version);

@@ -37,6 +37,11 @@ bool MayLog() {
   return poll(&writable, 1, 0) == 1 && (writable.revents & POLLOUT) != 0;
 }
 
+bool HasHungUp(int socket) {
+  pollfd event{socket, 0, 0};
+  return poll(&event, 1, 0) == 1 && (event.revents & POLLHUP) != 0;
+}
+
 TimePoint Now() {
   return SystemClock().Now();
 }
@@ -83,7 +88,9 @@ Duration Guard::TimeLeft() const {
 void Guard::OnSignals() {
   signalfd_siginfo info{};
   while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
-    if (static_cast<int>(info.ssi_signo) != SIGCHLD && !begun_) done_ = true;
+    if (static_cast<int>(info.ssi_signo) == SIGCHLD) continue;
+    if (begun_ && HasHungUp(server_.get())) OnServerGone();  // before the signal came
+    if (!begun_) done_ = true;
   }
   if (server_.valid()) return;
   ReapAll();
