@@ -136,6 +136,7 @@ Status GuardedProcesses::StartGuard() {
 Status GuardedProcesses::Begin() {
   using std::chrono::microseconds;
   const std::array<int, 1> log = {STDERR_FILENO};
+  begun_ = true;
   const auto answer =
       Ask({{"op", "begin"},
            {"secret", options_.secret},
@@ -156,10 +157,8 @@ Result<GuardMessage> GuardedProcesses::Ask(const boost::json::object& request,
                                            std::span<const int> descriptors) {
   if (!connection_.valid())
     return Fail(ErrorCode::kUnavailable, "the nodes' guard has ended, and the nodes with it");
-  if (const auto sent = SendToPeer(connection_.get(), request, descriptors); !sent) {
-    DropGuard();
-    return tl::make_unexpected(sent.error());
-  }
+  // If that fails, the guard may have answered before it closed the connection: that it is busy.
+  (void)SendToPeer(connection_.get(), request, descriptors);
   auto answer = ReceiveFromPeer(connection_.get(), kAnswerPatience);
   if (!answer) DropGuard();
   return answer;
@@ -195,6 +194,10 @@ void GuardedProcesses::EndGuard() {
 }
 
 void GuardedProcesses::DropGuard() {
+  if (!std::exchange(begun_, false)) {  // it may be another server's, and is not to be disturbed
+    connection_.Reset();
+    return Watch(0);
+  }
   LOG_ERROR("the guard of the nodes (pid {}) has ended or does not answer: its nodes end with it",
             pid_);
   connection_.Reset();

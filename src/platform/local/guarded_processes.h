@@ -82,6 +82,7 @@ class GuardedProcesses final : public ProcessHost {
   pid_t pid_ = 0;
   UniqueFd pidfd_;
   bool is_child_ = false;  // the guard is to be reaped by us
+  bool begun_ = false;     // the guard is ours
   bool stopping_ = false;
 };
 
