@@ -122,7 +122,6 @@ Status GuardedProcesses::StartGuard() {
   request.environment = NodeEnvironment("");
   request.input = theirs.get();
   request.output = STDERR_FILENO;
-  request.new_session = true;
   const auto pid = SpawnProcess(std::move(request));
   if (!pid) {
     connection_.Reset();

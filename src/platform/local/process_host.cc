@@ -59,8 +59,7 @@ Result<pid_t> SpawnProcess(SpawnRequest request) {
   sigset_t no_signals;
   sigemptyset(&no_signals);
   posix_spawnattr_setsigmask(&attributes, &no_signals);
-  const short grouping = request.new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
-  posix_spawnattr_setflags(&attributes, static_cast<short>(grouping | POSIX_SPAWN_SETSIGMASK));
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
 
   pid_t pid = -1;
   const std::string& program = request.arguments.front();

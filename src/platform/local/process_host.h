@@ -48,7 +48,6 @@ struct SpawnRequest {
   std::vector<std::string> environment;  // "name=value"
   int input = -1;                        // its standard input and output, which stay the caller's
   int output = -1;
-  bool new_session = false;  // not in the terminal's session either
 };
 // Returns the process's number. Errors: kNotFound, kUnavailable.
 Result<pid_t> SpawnProcess(SpawnRequest request);
