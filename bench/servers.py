@@ -218,10 +218,13 @@ class InfiniCache(Server):
         return super().is_ready() and self._admin("/readyz") is not None
 
     def nodes(self) -> list[dict]:
-        body = self._admin("/api/v1/nodes")
+        return sorted(json.loads(self.admin_text("/api/v1/nodes")), key=lambda node: node["id"])
+
+    def admin_text(self, path: str) -> str:
+        body = self._admin(path)
         if body is None:
-            raise BenchError(f"{self.name}: no answer from /api/v1/nodes")
-        return sorted(json.loads(body), key=lambda node: node["id"])
+            raise BenchError(f"{self.name}: no answer from {path}")
+        return body.decode()
 
     def crash_and_spawn(self) -> float:
         """Kills the server, not its nodes, and starts it again. Returns when, by monotonic()."""

@@ -30,7 +30,9 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "net/event_loop.h"
+#include "net/shared_rate.h"
 #include "net/signals.h"
 #include "node/node_server.h"
 #include "platform/local/guard.h"
@@ -43,6 +45,9 @@ struct Flags {
   std::string listen = "127.0.0.1:0";
   std::string memory = "512MiB";
   std::string bandwidth = "0";
+  std::uint64_t memory_limit = 0;
+  std::uint64_t host_bandwidth = 0;
+  int host_bandwidth_fd = -1;
   std::string log_level = "info";
   std::uint32_t node = 0;
   int socket_buffer = 0;
@@ -103,7 +108,16 @@ infinicache::Result<infinicache::node::NodeOptions> ToOptions(const Flags& flags
   options.memory_bytes = *memory;
   options.node = NodeId(flags.node);
   options.secret = secret;
-  options.socket = {flags.socket_buffer, *bandwidth};
+  options.socket = {flags.socket_buffer, *bandwidth, nullptr};
+  if (flags.host_bandwidth > 0) {
+    auto rate = net::SharedRate::Open(flags.host_bandwidth_fd, flags.host_bandwidth);
+    if (!rate) return tl::make_unexpected(rate.error());
+    options.socket.shared_rate = std::move(*rate);
+  }
+  if (flags.memory_limit > 0) {
+    if (auto limited = LimitMemory(flags.memory_limit); !limited)
+      return tl::make_unexpected(limited.error());
+  }
   options.test_hooks = flags.test_hooks;
   options.session = SessionOptions(flags, *memory);
   unsetenv("INFINICACHE_NODE_SECRET");
@@ -214,6 +228,12 @@ int main(int argc, char** argv) {
   app.add_option("--memory", flags.memory, "memory for chunks")->capture_default_str();
   app.add_option("--bandwidth", flags.bandwidth, "bytes per second and link, 0 for unlimited")
       ->capture_default_str();
+  app.add_option("--memory-limit", flags.memory_limit,
+                 "bytes of private memory that the kernel allows the process, 0 for unlimited");
+  app.add_option("--host-bandwidth", flags.host_bandwidth,
+                 "bytes per second that all instances of a host share, 0 for unlimited");
+  app.add_option("--host-bandwidth-fd", flags.host_bandwidth_fd,
+                 "descriptor of the memory that they share it by");
   app.add_option("--node", flags.node, "the node's number in its pool")->capture_default_str();
   app.add_option("--socket-buffer", flags.socket_buffer,
                  "kernel socket buffers in bytes, 0 for autotuning");

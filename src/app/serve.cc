@@ -160,6 +160,7 @@ Service::Service(const LoadedSettings& loaded, std::string password, platform::L
 platform::LocalOptions Service::LocalOptionsOf(platform::LocalOptions options) const {
   options.node_memory_bytes = settings_.node_memory;
   options.bandwidth_bytes_per_second = settings_.node_bandwidth;
+  options.host_bandwidth_bytes_per_second = settings_.host_bandwidth;
   options.socket_buffer_bytes = kLocalLinkBufferBytes;
   options.secret = secret_;
   options.log_level = settings_.log_level;

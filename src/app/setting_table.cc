@@ -359,6 +359,9 @@ constexpr SettingSpec kSpecs[] = {
     {"nodes-per-host", kNodes, "COUNT",
      "so many nodes share a simulated host, and are reclaimed together",
      CountField{&Settings::nodes_per_host, 1, kNodesMax, {}}},
+    {"host-bandwidth", kNodes, "SIZE",
+     "bytes per second, at most, of all nodes of a host together, both ways",
+     BytesField{&Settings::host_bandwidth, 64 * kKiB, kTiB, "unlimited"}},
     {"price", kNodes, "NAME",
      "what the nodes are billed by, of `infinicache prices`; auto: the "
      "preset's",

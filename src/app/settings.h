@@ -51,6 +51,7 @@ struct Settings {
   std::optional<Duration> cold_start_max;
   std::string reclaim = "none";  // app/reclaim_setting.h
   std::uint64_t nodes_per_host = 1;
+  std::uint64_t host_bandwidth = 0;  // bytes per second of a host; 0: unlimited
   Duration wake_timeout = std::chrono::seconds(5);
   std::string warm_up = "auto";  // app/preset_setting.h
   std::string price = "auto";

@@ -28,6 +28,9 @@ class ChunkUpload final : public pool::FrameSink {
   ChunkUpload& operator=(const ChunkUpload&) = delete;
   ~ChunkUpload();
 
+  // What it writes for; serving, if nobody says. Before the first Send.
+  void set_cause(policy::Cause cause) { cause_ = cause; }
+
   // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
   // failed. An object without rows is sent by SendEmpty.
   // With `more` it may wait for the next one, to go out together.
@@ -46,6 +49,7 @@ class ChunkUpload final : public pool::FrameSink {
   pool::Link& link() { return link_; }
 
  private:
+  policy::Cause cause() const override { return cause_; }
   Target OnData(pool::Link& link, const wire::FrameHeader& header) override;
   void OnFrame(pool::Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(pool::Link& link, std::uint64_t request) override;
@@ -63,6 +67,7 @@ class ChunkUpload final : public pool::FrameSink {
   std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
   State state_ = State::kWriting;
+  policy::Cause cause_ = policy::Cause::kServing;
   Error error_;
   net::Notification& changed_;
 };

@@ -54,11 +54,16 @@ class ObjectReader final : public pool::FrameSink {
   // repair).
   net::Task<Result<RowBytes>> Next(TimePoint deadline, std::uint64_t wanted = 0);
 
+  // What it reads for; serving, if nobody says. Before the first Next.
+  void set_cause(policy::Cause cause) { cause_ = cause; }
+
   std::uint64_t rows_left() const { return end_row_ - next_row_; }
   // Whether anything had to be decoded, or another replica read than the first choice.
   bool degraded() const { return degraded_; }
 
  private:
+  policy::Cause cause() const override { return cause_; }
+
   struct Pending {
     std::shared_ptr<Row> row;
     std::uint64_t present = 0;    // strips in place and verified
@@ -105,6 +110,7 @@ class ObjectReader final : public pool::FrameSink {
   // Requests by link and id (ids are unique per link only).
   std::unordered_map<pool::Link*, std::unordered_map<std::uint64_t, Request>> requests_;
   bool degraded_ = false;
+  policy::Cause cause_ = policy::Cause::kServing;
   TimePoint last_arrival_;  // or when the wait began
   bool waiting_ = false;
   bool wake_awaited_ = false;  // a node that sleeps is no late one

@@ -121,12 +121,14 @@ net::Task<Status> Repairer::Recreate(const ObjectRef& object, std::span<const st
     if (!worker_.links().at(nodes[i]).available())
       co_return Fail(ErrorCode::kUnavailable, "the node's link ended");
     uploads.push_back(std::make_unique<ChunkUpload>(worker_, object, chunks[i], nodes[i], changed));
+    uploads.back()->set_cause(policy::Cause::kRepair);
     wanted |= std::uint64_t{1} << chunks[i];
   }
   if (layout.rows() == 0) {
     for (const auto& upload : uploads) upload->SendEmpty();
   }
   ObjectReader reader(worker_, object, 0, layout.rows());
+  reader.set_cause(policy::Cause::kRepair);
   while (reader.rows_left() > 0) {
     const auto row = co_await NextRow(reader, deadline, wanted);
     if (!row) co_return tl::make_unexpected(row.error());

@@ -113,6 +113,7 @@ Task<Result<Socket>> Socket::Connect(EventLoop& loop, const HostPort& peer, Sock
 
 void Socket::Configure(const SocketOptions& options) {
   error_code ignored;
+  rate_ = options.shared_rate;
   socket_.native_non_blocking(true, ignored);
   socket_.set_option(tcp::no_delay(true), ignored);
   if (options.buffer_bytes > 0) {
@@ -189,6 +190,7 @@ Task<Status> Socket::WriteAll(std::span<iovec> buffers, bool more) {
 }
 
 Result<std::size_t> Socket::TryRead(std::span<const iovec> buffers) {
+  if (IsThrottled()) return 0;
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(buffers.data());
   message.msg_iovlen = buffers.size();
@@ -198,6 +200,7 @@ Result<std::size_t> Socket::TryRead(std::span<const iovec> buffers) {
                               ? recv(fd(), buffers[0].iov_base, buffers[0].iov_len, MSG_DONTWAIT)
                               : recvmsg(fd(), &message, MSG_DONTWAIT);
     if (bytes > 0) {
+      Pay(static_cast<std::uint64_t>(bytes));
       bytes_read_ += static_cast<std::uint64_t>(bytes);
       return static_cast<std::size_t>(bytes);
     }
@@ -209,6 +212,7 @@ Result<std::size_t> Socket::TryRead(std::span<const iovec> buffers) {
 }
 
 Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers, bool more) {
+  if (IsThrottled()) return 0;
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(buffers.data());
   message.msg_iovlen = std::min<std::size_t>(buffers.size(), 512);
@@ -216,6 +220,7 @@ Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers, bool more) 
   for (;;) {
     const ssize_t bytes = sendmsg(fd(), &message, flags);
     if (bytes >= 0) {
+      Pay(static_cast<std::uint64_t>(bytes));
       bytes_written_ += static_cast<std::uint64_t>(bytes);
       return static_cast<std::size_t>(bytes);
     }
@@ -225,13 +230,19 @@ Result<std::size_t> Socket::TryWrite(std::span<const iovec> buffers, bool more) 
   }
 }
 
+Task<> Socket::AwaitRate() {
+  while (IsThrottled()) co_await loop_->Sleep(rate_->Debt(EventLoop::Now()));
+}
+
 Task<Status> Socket::WaitReadable() {
+  if (rate_) co_await AwaitRate();
   const auto [error] = co_await socket_.async_wait(TcpSocket::wait_read, kAsTuple);
   if (error) co_return tl::make_unexpected(SocketError("wait", error));
   co_return Status{};
 }
 
 Task<Status> Socket::WaitWritable() {
+  if (rate_) co_await AwaitRate();
   const auto [error] = co_await socket_.async_wait(TcpSocket::wait_write, kAsTuple);
   if (error) co_return tl::make_unexpected(SocketError("wait", error));
   co_return Status{};

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "net/event_loop.h"
+#include "net/shared_rate.h"
 #include "net/task.h"
 
 namespace infinicache::net {
@@ -43,6 +44,8 @@ struct SocketOptions {
   int buffer_bytes = 0;
   // SO_MAX_PACING_RATE in bytes per second; 0 is unlimited.
   std::uint64_t pacing_bytes_per_second = 0;
+  // What is moved in either direction is paid for here; nullptr is unlimited.
+  std::shared_ptr<SharedRate> shared_rate = nullptr;
 };
 
 using TcpSocket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Executor>;
@@ -71,7 +74,8 @@ class Socket {
   // `more` the kernel may hold back a last, short segment: further bytes follow at once.
   Task<Status> WriteAll(std::span<iovec> buffers, bool more = false);
 
-  // One non-blocking call each. 0 means "would block".
+  // One non-blocking call each. 0 means "would block", or that the shared rate has to be awaited,
+  // which the next Wait* does.
   Result<std::size_t> TryRead(std::span<const iovec> buffers);
   Result<std::size_t> TryWrite(std::span<const iovec> buffers, bool more = false);
 
@@ -104,8 +108,16 @@ class Socket {
   // Counts a read; remembers the end of the stream, after which Asio would wait for ever.
   Result<std::size_t> FinishRead(const boost::system::error_code& error, std::size_t bytes);
 
+  // The shared rate lets nothing through at present.
+  bool IsThrottled() const { return rate_ && rate_->Debt(EventLoop::Now()) > Duration(0); }
+  void Pay(std::uint64_t bytes) {
+    if (rate_) rate_->Pay(bytes, EventLoop::Now());
+  }
+  Task<> AwaitRate();
+
   EventLoop* loop_;
   TcpSocket socket_;
+  std::shared_ptr<SharedRate> rate_;
   bool read_ended_ = false;
   std::uint64_t bytes_read_ = 0;
   std::uint64_t bytes_written_ = 0;

@@ -128,7 +128,10 @@ void Link::Demand() {
   if (demanded_ || !options_.tell_pool) return;
   demanded_ = true;
   demanded_at_ = net::EventLoop::Now();
-  options_.tell_pool(node(), LinkEvent::kDemand);
+  const bool repair = std::all_of(sinks_.begin(), sinks_.end(), [](const auto& entry) {
+    return entry.second.sink->cause() == policy::Cause::kRepair;
+  });
+  options_.tell_pool(node(), repair ? LinkEvent::kRepairDemand : LinkEvent::kDemand);
 }
 
 void Link::EndDemand(LinkEvent event) {

@@ -38,6 +38,7 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "policy/backoff.h"
+#include "policy/meter.h"
 #include "policy/smoothed_delay.h"
 #include "pool/node_state.h"
 #include "wire/frame.h"
@@ -67,6 +68,8 @@ class FrameSink {
   // Whether OnData may borrow; never changes. As long as such a sink is registered, no payload is
   // read ahead.
   virtual bool Borrows() const { return false; }
+  // What a node that is woken for this request is billed to.
+  virtual policy::Cause cause() const { return policy::Cause::kServing; }
   // The connection ended; no answers of this request follow, and the link has forgotten it.
   virtual void OnLinkLost(Link& link, std::uint64_t request) = 0;
   // Another request was made on this link while a payload is borrowed: take it out of the way, by
@@ -81,7 +84,8 @@ class FrameSink {
 
 // What a link asks of the pool. One demand is open at a time; it ends by an answer of the node, by
 // the loss of all requests, or is given up.
-enum class LinkEvent : std::uint8_t { kDemand, kAnswered, kAbandoned };
+// A kRepairDemand is one that only repair has.
+enum class LinkEvent : std::uint8_t { kDemand, kRepairDemand, kAnswered, kAbandoned };
 
 // When a link may send.
 struct Gate {

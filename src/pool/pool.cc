@@ -174,7 +174,13 @@ void Pool::OnLinkEvent(NodeId node, LinkEvent event) {
   policy::NodeMachine& machine = at(node).machine;
   switch (event) {
     case LinkEvent::kDemand:
+    case LinkEvent::kRepairDemand:
       Add(stats_.demands);
+      if (event == LinkEvent::kDemand) {
+        at(node).wanted_for = policy::Cause::kServing;
+      } else if (machine.queued() == 0) {
+        at(node).wanted_for = policy::Cause::kRepair;
+      }
       Apply(node, machine.OnDemand(net::EventLoop::Now()));
       break;
     case LinkEvent::kAnswered:
@@ -322,7 +328,10 @@ void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
   node.warm_up.OnSession(now, random_);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  node.sessions.push_back({invoke.session, CauseOf(invoke.purpose), now});
+  const policy::Cause cause = invoke.purpose == policy::Purpose::kRequest
+                                  ? node.wanted_for
+                                  : CauseOf(invoke.purpose);
+  node.sessions.push_back({invoke.session, cause, now});
   platform::Invocation invocation;
   invocation.session = invoke.session;
   invocation.purpose = invoke.purpose;

@@ -168,6 +168,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
     std::vector<platform::Instance> known;  // that are ready, as far as the platform tells
     std::vector<std::shared_ptr<ControlLink>> controls;
     std::vector<OpenSession> sessions;
+    policy::Cause wanted_for = policy::Cause::kServing;  // what the requests that wait are for
     TimePoint active_since{};
   };
   // Connections of nodes whose handshake is under way.

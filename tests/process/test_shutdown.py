@@ -1,5 +1,5 @@
-"""However a server ends, it ends soon, and none of its nodes outlives it, unless it was told to keep
-them when it crashes (test_restart.py)."""
+"""However a server ends, it ends soon, and none of its nodes outlives it, unless it was told to
+keep them when it crashes (test_restart.py)."""
 
 import contextlib
 import os

@@ -167,11 +167,12 @@ boost::json::object Guard::Take() {
 void Guard::SendNext() {
   if (handed_ >= nodes_.size()) return Send({});
   const Kept& node = nodes_[handed_++];
-  const std::array<int, 2> descriptors = {node.input.get(), node.output.get()};
+  std::vector<int> descriptors = {node.input.get(), node.output.get()};
+  if (node.inherited.valid()) descriptors.push_back(node.inherited.get());
   Send({{"pid", node.pid}, {"text", node.text}}, descriptors);
 }
 
-void Guard::StartNode(const GuardMessage& request) {
+void Guard::StartNode(GuardMessage& request) {
   std::vector<std::string> arguments;
   const boost::json::value* list = request.body.if_contains("arguments");
   if (list != nullptr && list->is_array()) {
@@ -180,9 +181,15 @@ void Guard::StartNode(const GuardMessage& request) {
     }
   }
   if (arguments.empty()) return Send({{"error", "no program to start"}});
-  auto started = SpawnNode(std::move(arguments), secret_);
+  UniqueFd inherited;
+  if (!request.descriptors.empty()) inherited = std::move(request.descriptors.front());
+  auto started = SpawnNode(std::move(arguments), secret_, inherited.get());
   if (!started) return Send({{"error", started.error().message}});
-  nodes_.push_back({started->pid, std::move(started->input), std::move(started->output), {}});
+  nodes_.push_back({started->pid,
+                    std::move(started->input),
+                    std::move(started->output),
+                    std::move(inherited),
+                    {}});
   const Kept& node = nodes_.back();
   const std::array<int, 2> descriptors = {node.input.get(), node.output.get()};
   Send({{"pid", node.pid}}, descriptors);

@@ -44,6 +44,7 @@ class Guard {
     pid_t pid = -1;
     UniqueFd input;
     UniqueFd output;
+    UniqueFd inherited;
     std::string text;  // what a successor must know
   };
 
@@ -55,7 +56,7 @@ class Guard {
   void Answer(GuardMessage request);
   boost::json::object Begin(GuardMessage& request);
   boost::json::object Take();
-  void StartNode(const GuardMessage& request);
+  void StartNode(GuardMessage& request);
   void SendNext();
   void Send(const boost::json::object& body, std::span<const int> descriptors = {});
   void OnServerGone();

@@ -3,7 +3,7 @@
 // guard answers each request once, in order:
 //
 //   begin     {secret, shape, survival_us, name} + standard error   {named}
-//   start     {arguments}                  {pid} + its standard input and output; or {error}
+//   start     {arguments} + what it inherits   {pid} + its standard input and output; or {error}
 //   describe  {pid, text}                  {}
 //   reap      {pid}                        {end}, or {} while it lives
 //   stop      the server stops, and is not to be outlived: {}
@@ -12,7 +12,8 @@
 // and from a server that found the guard by its name, before `begin`:
 //
 //   take      {secret, shape, survivors}, or {busy} while another server lives
-//   next      {pid, text} + its standard input and output: one survivor after the other, then {}
+//   next      {pid, text} + its standard input and output, and what it inherited: one survivor
+//             after the other, then {}
 //
 // Thread-safety: as a socket.
 #pragma once
@@ -35,7 +36,7 @@
 namespace infinicache::platform {
 
 inline constexpr std::size_t kGuardMessageBytesMax = 64 * 1024;
-inline constexpr std::size_t kGuardDescriptorsMax = 2;
+inline constexpr std::size_t kGuardDescriptorsMax = 3;
 
 struct GuardMessage {
   boost::json::object body;

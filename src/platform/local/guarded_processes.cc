@@ -30,8 +30,11 @@ boost::json::object ToJson(const GuardedProcesses::Shape& shape) {
 }
 
 NodeProcess ProcessOf(GuardMessage& message) {
-  return {static_cast<pid_t>(message.Number("pid")), std::move(message.descriptors[0]),
-          std::move(message.descriptors[1])};
+  auto& descriptors = message.descriptors;
+  NodeProcess process{static_cast<pid_t>(message.Number("pid")), std::move(descriptors[0]),
+                      std::move(descriptors[1])};
+  if (descriptors.size() > 2) process.inherited = std::move(descriptors[2]);
+  return process;
 }
 
 }  // namespace
@@ -94,18 +97,20 @@ std::vector<Survivor> GuardedProcesses::FetchSurvivors() {
   std::vector<Survivor> survivors;
   for (;;) {
     auto next = Ask({{"op", "next"}});
-    if (!next || next->descriptors.size() != 2) return survivors;
+    if (!next || next->descriptors.size() < 2) return survivors;
     survivors.push_back({ProcessOf(*next), next->Text("text")});
   }
 }
 
-Result<NodeProcess> GuardedProcesses::Start(const std::vector<std::string>& arguments) {
+Result<NodeProcess> GuardedProcesses::Start(const std::vector<std::string>& arguments,
+                                            int inherited) {
   if (!connection_.valid()) {
     if (auto started = StartGuard(); !started) return tl::make_unexpected(started.error());
   }
   boost::json::array list;
   for (const std::string& argument : arguments) list.emplace_back(argument);
-  auto answer = Ask({{"op", "start"}, {"arguments", std::move(list)}});
+  const std::span<const int> descriptors(&inherited, inherited >= 0 ? 1 : 0);
+  auto answer = Ask({{"op", "start"}, {"arguments", std::move(list)}}, descriptors);
   if (!answer) return tl::make_unexpected(answer.error());
   if (answer->descriptors.size() != 2) return Fail(ErrorCode::kUnavailable, answer->Text("error"));
   return ProcessOf(*answer);

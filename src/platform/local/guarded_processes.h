@@ -56,7 +56,7 @@ class GuardedProcesses final : public ProcessHost {
   // 0: there is none now.
   pid_t guard_pid() const { return pid_; }
 
-  Result<NodeProcess> Start(const std::vector<std::string>& arguments) override;
+  Result<NodeProcess> Start(const std::vector<std::string>& arguments, int inherited) override;
   void Describe(pid_t pid, const std::string& text) override;
   std::optional<std::string> Reap(pid_t pid) override;
   void BeginStop() override;

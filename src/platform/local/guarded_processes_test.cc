@@ -45,7 +45,7 @@ std::unique_ptr<GuardedProcesses> Server(const GuardedProcesses::Options& option
 }
 
 pid_t StartNode(GuardedProcesses& server) {
-  auto node = server.Start(NodeArguments());
+  auto node = server.Start(NodeArguments(), -1);
   CHECK(node, "{}", node.error().message);
   // Its ready line says that it watches its parent by now.
   pollfd ready{node->output.get(), POLLIN, 0};
@@ -92,6 +92,26 @@ TEST_F(GuardTest, TheNextServerHasTheNodesOfOneThatCrashed) {
   EndAll(*next);
   EXPECT_FALSE(Exists(first));
   EXPECT_FALSE(Exists(second));
+}
+
+TEST_F(GuardTest, WhatNodesShareIsHandedOverToo) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd read_end(ends[0]);
+  UniqueFd shared(ends[1]);
+  auto crashed = Server(GuardOptions());
+  ASSERT_TRUE(crashed->Start(NodeArguments(), shared.get()));
+  shared.Reset();
+  crashed.reset();
+
+  auto next = Server(GuardOptions());
+  const auto survivors = next->TakeOver();
+  ASSERT_THAT(survivors, SizeIs(1));
+  EXPECT_EQ(write(survivors[0].process.inherited.get(), "!", 1), 1);
+  char byte = 0;
+  EXPECT_EQ(read(read_end.get(), &byte, 1), 1);
+  EXPECT_EQ(byte, '!') << "it is the same pipe";
+  EndAll(*next);
 }
 
 TEST_F(GuardTest, ItSaysHowAProcessEndedAndForgetsIt) {
@@ -202,13 +222,13 @@ TEST_F(GuardTest, ASignalIsTheServersAsLongAsThereIsOne) {
 
 TEST_F(GuardTest, WhatCannotBeStartedIsNamed) {
   auto server = Server(GuardOptions());
-  const auto node = server->Start({"/nonexistent/node"});
+  const auto node = server->Start({"/nonexistent/node"}, -1);
   ASSERT_FALSE(node);
   EXPECT_THAT(node.error().message, testing::HasSubstr("/nonexistent/node"));
   EndAll(*server);
   auto options = GuardOptions();
   options.program = "/nonexistent/guard";
-  const auto unguarded = Server(options)->Start(NodeArguments());
+  const auto unguarded = Server(options)->Start(NodeArguments(), -1);
   ASSERT_FALSE(unguarded);
   EXPECT_THAT(unguarded.error().message, testing::HasSubstr("/nonexistent/guard"));
 }

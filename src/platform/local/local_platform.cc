@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "net/shared_rate.h"
 #include "net/signals.h"
 #include "net/timer.h"
 
@@ -265,7 +266,9 @@ Duration LocalPlatform::DrawColdStart() {
 }
 
 void LocalPlatform::Start(NodeId node, const Invocation& invocation, TimePoint invoked) {
-  auto started = host_->Start(Arguments(node));
+  const auto host_bandwidth = HostBandwidth(node);
+  if (!host_bandwidth) return FailLater(node, invocation.session, host_bandwidth.error());
+  auto started = host_->Start(Arguments(node), *host_bandwidth);
   if (!started) return FailLater(node, invocation.session, started.error());
   Process& process = Add(node, std::move(*started));
   process.session = invocation.session;
@@ -289,10 +292,15 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
       options_.node_program,
       fmt::format("--node={}", node.value()),
       fmt::format("--memory={}", options_.node_memory_bytes),
+      fmt::format("--memory-limit={}", InstanceMemoryLimit(options_.node_memory_bytes)),
       fmt::format("--bandwidth={}", options_.bandwidth_bytes_per_second),
       fmt::format("--socket-buffer={}", options_.socket_buffer_bytes),
       fmt::format("--log-level={}", options_.log_level),
   };
+  if (const std::uint64_t rate = options_.host_bandwidth_bytes_per_second; rate > 0) {
+    arguments.push_back(fmt::format("--host-bandwidth={}", rate));
+    arguments.push_back(fmt::format("--host-bandwidth-fd={}", kInheritedFd));
+  }
   if (!traits.inbound) arguments.emplace_back("--listen=off");
   if (options_.test_hooks) arguments.emplace_back("--test-hooks");
   if (!traits.standing) {
@@ -303,6 +311,15 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
         fmt::format("--idle-break-even-us={}", microseconds(options_.idle_break_even)));
   }
   return arguments;
+}
+
+Result<int> LocalPlatform::HostBandwidth(NodeId node) {
+  if (options_.host_bandwidth_bytes_per_second == 0) return -1;
+  UniqueFd& memory = host_bandwidths_[HostOf(node)];
+  if (memory.valid()) return memory.get();
+  const auto made = net::SharedRate::CreateMemory();
+  if (made) memory.Reset(*made);
+  return made;
 }
 
 LocalPlatform::Process& LocalPlatform::Add(NodeId node, NodeProcess started) {
@@ -330,6 +347,9 @@ std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
       KillAndReap(*host_, survivor->process.pid);
       continue;
     }
+    // What nodes of a host share goes on with those that are started from here on.
+    if (UniqueFd& memory = host_bandwidths_[HostOf(instance->node)]; !memory.valid())
+      memory = std::move(survivor->process.inherited);
     Adopt(*instance, std::move(survivor->process));
     adopted.push_back(*instance);
   }
@@ -505,9 +525,8 @@ void LocalPlatform::ArmReclaims() {
 
 void LocalPlatform::ReclaimDue() {
   for (const NodeId node : reclaims_.Due(net::EventLoop::Now())) {
-    const std::uint64_t host = node.value() / options_.nodes_per_host;
     for (const auto& [other, processes] : processes_) {
-      if (other.value() / options_.nodes_per_host != host) continue;
+      if (HostOf(other) != HostOf(node)) continue;
       if (Process* process = OldestInstance(other); process != nullptr) BeginReclaim(*process);
     }
   }

@@ -39,7 +39,8 @@ struct LocalOptions {
   std::uint64_t node_memory_bytes = 512 * kMiB;
   // Of a session: the time that staying idle may cost as much as another invocation (IdleStay).
   Duration idle_break_even{0};
-  std::uint64_t bandwidth_bytes_per_second = 0;  // of each link; 0 is unlimited
+  std::uint64_t bandwidth_bytes_per_second = 0;       // of each link; 0 is unlimited
+  std::uint64_t host_bandwidth_bytes_per_second = 0;  // of all instances of a host together
   int socket_buffer_bytes = 0;
   std::string secret;
   std::string log_level = "info";
@@ -57,6 +58,12 @@ struct LocalOptions {
   Duration reclaim_grace{0};
   std::uint64_t seed = 1;
 };
+
+// What the kernel keeps an instance with this memory for chunks to. Beside its chunks an instance
+// has their index, of which the store counts a share as theirs, and its code, stacks and buffers.
+constexpr std::uint64_t InstanceMemoryLimit(std::uint64_t node_memory_bytes) {
+  return node_memory_bytes + node_memory_bytes / 2 + 64 * kMiB;
+}
 
 class LocalPlatform final : public Platform {
  public:
@@ -96,6 +103,9 @@ class LocalPlatform final : public Platform {
   std::vector<std::string> Arguments(NodeId node) const;
   Process& Add(NodeId node, NodeProcess started);
   void Adopt(const Instance& instance, NodeProcess survivor);
+  std::uint64_t HostOf(NodeId node) const { return node.value() / options_.nodes_per_host; }
+  // The memory of the bandwidth that the node's host has; -1 if that is unlimited.
+  Result<int> HostBandwidth(NodeId node);
   Process* IdleInstance(NodeId node);
   Process* OldestInstance(NodeId node);
   void OnOutput(Process& process);
@@ -115,6 +125,7 @@ class LocalPlatform final : public Platform {
   std::unique_ptr<ProcessHost> host_;  // outlives the processes
   Observer* observer_ = nullptr;
   std::map<NodeId, Processes> processes_;
+  std::map<std::uint64_t, UniqueFd> host_bandwidths_;             // by host: net::SharedRate
   std::map<SessionId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
   Random random_;
   policy::ReclaimSchedule reclaims_;

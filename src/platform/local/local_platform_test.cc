@@ -446,6 +446,33 @@ TEST_F(LocalPlatformTest, NodesOfAHostAreReclaimedTogether) {
   EXPECT_EQ(ended, (std::set<NodeId>{NodeId(2), NodeId(3)}));
 }
 
+TEST_F(LocalPlatformTest, TheKernelKeepsAnInstanceToItsMemoryLimit) {
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+  GTEST_SKIP() << "sanitizers take more memory than any limit";
+#endif
+  Make(Options(NodeProgram()));
+  std::ifstream limits("/proc/" + std::to_string(StartOne().pid) + "/limits");
+  const std::string text(std::istreambuf_iterator<char>(limits), {});
+  EXPECT_THAT(text, ::testing::ContainsRegex("Max data size +" +
+                                             std::to_string(InstanceMemoryLimit(4 * kMiB))));
+}
+
+TEST_F(LocalPlatformTest, InstancesOfAHostShareItsBandwidth) {
+  LocalOptions options = Options(NodeProgram());
+  options.host_bandwidth_bytes_per_second = kMiB;
+  options.nodes_per_host = 2;
+  Make(options);
+  const auto account = [&](NodeId node) {
+    struct stat about{};
+    const std::string path = "/proc/" + std::to_string(StartOne(node).pid) + "/fd/3";
+    CHECK(stat(path.c_str(), &about) == 0);
+    return about.st_ino;
+  };
+  const ino_t host_0 = account(NodeId(0));
+  EXPECT_EQ(account(NodeId(1)), host_0);
+  EXPECT_NE(account(NodeId(2)), host_0);
+}
+
 TEST_F(LocalPlatformTest, TooManyInstancesOfANodeAreRefused) {
   LocalOptions options = Options(NodeProgram());
   Make(options);

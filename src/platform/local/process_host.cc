@@ -51,8 +51,11 @@ Result<pid_t> SpawnProcess(SpawnRequest request) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, request.input, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, request.output, STDOUT_FILENO);
+  if (request.inherited >= 0)
+    posix_spawn_file_actions_adddup2(&actions, request.inherited, kInheritedFd);
   // Sockets of ours are not closed by exec: a node that held our listener would keep its port.
-  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+  posix_spawn_file_actions_addclosefrom_np(&actions,
+                                           kInheritedFd + (request.inherited >= 0 ? 1 : 0));
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setpgroup(&attributes, 0);
@@ -73,7 +76,8 @@ Result<pid_t> SpawnProcess(SpawnRequest request) {
   return pid;
 }
 
-Result<NodeProcess> SpawnNode(std::vector<std::string> arguments, const std::string& secret) {
+Result<NodeProcess> SpawnNode(std::vector<std::string> arguments, const std::string& secret,
+                              int inherited) {
   arguments.insert(arguments.begin() + 1, fmt::format("--with-parent={}", getpid()));
   auto input = MakePipe();
   if (!input) return tl::make_unexpected(input.error());
@@ -81,8 +85,8 @@ Result<NodeProcess> SpawnNode(std::vector<std::string> arguments, const std::str
   if (!output) return tl::make_unexpected(output.error());
   fcntl(input->write.get(), F_SETFL, O_NONBLOCK);
   fcntl(output->read.get(), F_SETFL, O_NONBLOCK);
-  const auto pid = SpawnProcess(
-      {std::move(arguments), NodeEnvironment(secret), input->read.get(), output->write.get()});
+  const auto pid = SpawnProcess({std::move(arguments), NodeEnvironment(secret), input->read.get(),
+                                 output->write.get(), inherited});
   if (!pid) return tl::make_unexpected(pid.error());
   return NodeProcess{*pid, std::move(input->write), std::move(output->read)};
 }
@@ -96,8 +100,9 @@ std::optional<std::string> ReapChild(pid_t pid) {
   return fmt::format("killed by signal {}", info.si_status);
 }
 
-Result<NodeProcess> ChildProcesses::Start(const std::vector<std::string>& arguments) {
-  return SpawnNode(arguments, secret_);
+Result<NodeProcess> ChildProcesses::Start(const std::vector<std::string>& arguments,
+                                          int inherited) {
+  return SpawnNode(arguments, secret_, inherited);
 }
 
 }  // namespace infinicache::platform

@@ -23,14 +23,20 @@ struct NodeProcess {
   pid_t pid = -1;
   UniqueFd input;   // write end of its standard input; does not block
   UniqueFd output;  // read end of its standard output; does not block
+  // Of a survivor: what it was started with beside its pipes.
+  UniqueFd inherited = {};
 };
+
+// Where a node finds the descriptor that it was started with.
+inline constexpr int kInheritedFd = STDERR_FILENO + 1;
 
 class ProcessHost {
  public:
   virtual ~ProcessHost() = default;
   // `arguments` begins with the program's path; the host adds who the parent is. The pool's secret
-  // is in the process's environment. Errors: kNotFound, kUnavailable (it cannot be started).
-  virtual Result<NodeProcess> Start(const std::vector<std::string>& arguments) = 0;
+  // is in the process's environment, and `inherited`, unless it is -1, its kInheritedFd. Errors:
+  // kNotFound, kUnavailable (it cannot be started).
+  virtual Result<NodeProcess> Start(const std::vector<std::string>& arguments, int inherited) = 0;
   // Notes what a server that takes the process over must know of it.
   virtual void Describe(pid_t pid, const std::string& text) = 0;
   // If the process has ended, how: "killed by signal 9". Then the host has forgotten it.
@@ -48,6 +54,7 @@ struct SpawnRequest {
   std::vector<std::string> environment;  // "name=value"
   int input = -1;                        // its standard input and output, which stay the caller's
   int output = -1;
+  int inherited = -1;  // its kInheritedFd; -1: none
 };
 // Returns the process's number. Errors: kNotFound, kUnavailable.
 Result<pid_t> SpawnProcess(SpawnRequest request);
@@ -56,7 +63,8 @@ Result<pid_t> SpawnProcess(SpawnRequest request);
 std::vector<std::string> NodeEnvironment(const std::string& secret);
 
 // Starts a node with new pipes. `arguments` as SpawnRequest; we are its parent.
-Result<NodeProcess> SpawnNode(std::vector<std::string> arguments, const std::string& secret);
+Result<NodeProcess> SpawnNode(std::vector<std::string> arguments, const std::string& secret,
+                              int inherited);
 
 // As ProcessHost::Reap, of a child of this process.
 std::optional<std::string> ReapChild(pid_t pid);
@@ -67,7 +75,7 @@ std::optional<std::string> ReapChild(pid_t pid);
 class ChildProcesses final : public ProcessHost {
  public:
   explicit ChildProcesses(std::string secret) : secret_(std::move(secret)) {}
-  Result<NodeProcess> Start(const std::vector<std::string>& arguments) override;
+  Result<NodeProcess> Start(const std::vector<std::string>& arguments, int inherited) override;
   void Describe(pid_t /*pid*/, const std::string& /*text*/) override {}
   std::optional<std::string> Reap(pid_t pid) override { return ReapChild(pid); }
   void BeginStop() override {}
