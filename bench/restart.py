@@ -4,8 +4,8 @@
 The server is killed (SIGKILL) with many small objects on its nodes, and some that have just been
 deleted; then it is started with the same command line and takes its nodes over. Measured from the
 start of the process: the time to the first hit of 32 clients that try to connect all the time,
-each for a key of its own, and to the end of the rebuild of the directory. After each round every byte of every object is
-checked, and that none of the deleted ones is there again.
+each for a key of its own, and to the end of the rebuild of the directory. After each round every
+byte of every object is checked, and that none of the deleted ones is there again.
 """
 
 import argparse

@@ -149,11 +149,6 @@ void Pool::EndAdoption(NodeId node, bool adopted) {
   if (!traits().standing) OnLinkEvent(node, adopted ? LinkEvent::kAnswered : LinkEvent::kAbandoned);
 }
 
-Place Pool::PlaceOf(const platform::Instance& instance) const {
-  if (nodes_[instance.node.value()]->instance.id != instance.id) return {};
-  return {instance.node, Epoch(shared(instance.node).epoch)};
-}
-
 void Pool::Stop(Duration grace) {
   stopping_ = true;
   for (const auto& node : nodes_) {
@@ -328,9 +323,8 @@ void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
   node.warm_up.OnSession(now, random_);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  const policy::Cause cause = invoke.purpose == policy::Purpose::kRequest
-                                  ? node.wanted_for
-                                  : CauseOf(invoke.purpose);
+  const policy::Cause cause =
+      invoke.purpose == policy::Purpose::kRequest ? node.wanted_for : CauseOf(invoke.purpose);
   node.sessions.push_back({invoke.session, cause, now});
   platform::Invocation invocation;
   invocation.session = invoke.session;

@@ -115,7 +115,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   void BeginAdoption(NodeId node);
   void EndAdoption(NodeId node, bool adopted);
   // Where chunks of this instance are; nowhere if it is not the one that requests go to.
-  Place PlaceOf(const platform::Instance& instance) const;
+  Place PlaceOf(const platform::Instance& instance) const {
+    if (nodes_[instance.node.value()]->instance.id != instance.id) return {};
+    return {instance.node, Epoch(shared(instance.node).epoch)};
+  }
   // Ends links and instances. Blocks for at most `grace` and the time that killing takes.
   void Stop(Duration grace);
 
