@@ -70,19 +70,23 @@ class Server:
         # In memory, so that a log line cannot wait for a disk.
         folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self._folder = tempfile.TemporaryDirectory(prefix=f"bench-{self.name}-", dir=folder)
-        with open(self._log_path(), "wb") as log:
-            # A process group of its own: Ctrl-C reaches the harness only, which stops the servers
-            # in order. Not a session of its own: that would be another share of the scheduler.
-            self._process = subprocess.Popen(
-                self.command(self._folder.name), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment, cwd=self._folder.name, process_group=0,
-                preexec_fn=die_with_parent)
+        self._spawn()
         try:
             self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _spawn(self) -> None:
+        assert self._folder is not None
+        with open(self._log_path(), "ab") as log:
+            # A process group of its own: Ctrl-C reaches the harness only, which stops the servers
+            # in order. Not a session of its own: that would be another share of the scheduler.
+            self._process = subprocess.Popen(
+                self.command(self._folder.name), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment, cwd=self._folder.name, process_group=0,
+                preexec_fn=die_with_parent)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -191,9 +195,10 @@ class InfiniCache(Server):
     name = "ours"
 
     def __init__(self, binaries: Path, node_memory: str, nodes: int = 12,
-                 extra: list[str] | None = None) -> None:
+                 extra: list[str] | None = None, node_survival: str = "0s") -> None:
         super().__init__()
         self._binaries = binaries
+        self._node_survival = node_survival
         self._node_memory = node_memory
         self._nodes = nodes
         self._extra = extra or []
@@ -206,7 +211,8 @@ class InfiniCache(Server):
                                  "folder of the programs with --build")
         return [str(self._binaries / "infinicache"), "serve", "--listen", f"{HOST}:{self.port}",
                 "--admin", f"{HOST}:{self._admin_port}", "--nodes", str(self._nodes),
-                "--node-memory", self._node_memory, "--code", "10+2", *self._extra]
+                "--node-memory", self._node_memory, "--code", "10+2", "--node-survival",
+                self._node_survival, *self._extra]
 
     def is_ready(self) -> bool:
         return super().is_ready() and self._admin("/readyz") is not None
@@ -219,6 +225,15 @@ class InfiniCache(Server):
         if body is None:
             raise BenchError(f"{self.name}: no answer from {path}")
         return body.decode()
+
+    def crash_and_spawn(self) -> float:
+        """Kills the server, not its nodes, and starts it again. Returns when, by monotonic()."""
+        assert self._process is not None, "not started"
+        self._process.kill()
+        self._process.wait()
+        begin = time.monotonic()
+        self._spawn()
+        return begin
 
     def lose_nodes(self, count: int) -> None:
         """Kills the processes of the first `count` nodes and waits until they are back, empty."""

@@ -249,6 +249,8 @@ void AddNodes(const SystemView& view, Families& out) {
   }
   AddCounter(out, "instances_started_total", view.pool.instances_started,
              "Instances that became ready.");
+  AddCounter(out, "instances_adopted_total", view.pool.instances_adopted,
+             "Instances among those started that a server had left that crashed.");
   AddCounter(out, "instances_ended_total", view.pool.instances_ended,
              "Instances that ended, and their memory with them.");
   AddCounter(out, "instances_reclaimed_total", view.pool.instances_reclaimed,

@@ -5,6 +5,9 @@
 //                                                       an invocation; no proxy: it dials
 //   stdout  {"end":"00cd…"}                             the session has ended
 // The end of stdin tells the node to end, so that it never outlives its server.
+//
+// `infinicache-node --guard` is no node: it starts nodes for a server, which may then crash without
+// them (platform/local/guard.h).
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
@@ -32,6 +35,7 @@
 #include "net/shared_rate.h"
 #include "net/signals.h"
 #include "node/node_server.h"
+#include "platform/local/guard.h"
 
 namespace {
 
@@ -214,6 +218,7 @@ int main(int argc, char** argv) {
   using namespace infinicache;
   Flags flags;
   int parent = 0;
+  bool guard = false;
   CLI::App app(
       "One cache node of an InfiniCache pool: keeps chunks in its memory and serves them to the "
       "proxy.");
@@ -245,14 +250,16 @@ int main(int argc, char** argv) {
                "allow the proxy to corrupt stored chunks, for tests");
   app.add_option("--with-parent", parent,
                  "number of our parent process: end when it ends or closes our stdin");
+  app.add_flag("--guard", guard, "start nodes for the server that stdin is connected to");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
 
-  InitLogging(fmt::format("node-{}", flags.node));
+  InitLogging(guard ? "guard" : fmt::format("node-{}", flags.node));
   if (auto status = SetLogLevel(flags.log_level); !status) return Usage(status.error());
+  if (guard) return platform::RunGuard();
   auto options = ToOptions(flags);
   if (!options) return Usage(options.error());
 

@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "admin/admin_server.h"
+#include "app/node_host.h"
 #include "app/preset_setting.h"
 #include "app/reclaim_setting.h"
 #include "app/redis_config.h"
 #include "base/log.h"
 #include "cache/cache.h"
-#include "net/crypto.h"
 #include "net/notification.h"
 #include "net/signals.h"
 #include "platform/local/local_platform.h"
@@ -40,6 +40,10 @@ constexpr Duration kReadyCheckEvery = std::chrono::milliseconds(10);
 // Nodes that are late do not hold up "ready" for longer, if the others suffice for the code.
 constexpr Duration kReadyPatience = std::chrono::seconds(3);
 constexpr Duration kStartWarningAfter = std::chrono::seconds(20);
+// Instances of a server that has crashed answer its successor at once, unless they hang; then they
+// are ended.
+constexpr Duration kAdoptPatience = std::chrono::seconds(5);
+constexpr Duration kAdoptCheckEvery = std::chrono::milliseconds(2);
 constexpr Duration kStopCheckEvery = std::chrono::milliseconds(2);
 // Our own tasks end at once when their connections have; more than this is a bug.
 constexpr Duration kTaskGrace = std::chrono::seconds(5);
@@ -80,7 +84,7 @@ tl::unexpected<Error> NameTheFlag(Error error, std::string_view flag) {
 class Service {
  public:
   Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
-          Prices prices, std::string_view version);
+          NodeHost host, Prices prices, std::string_view version);
 
   Status Listen();
   // Serves until stopped.
@@ -96,6 +100,8 @@ class Service {
   void OnSignal(int signal);
   void Stop(const std::string& reason);
   net::Task<> StopInOrder();
+  net::Task<> BeginService(std::vector<platform::Instance> adopted);
+  net::Task<> RebuildFrom(std::vector<platform::Instance> adopted);
   net::Task<> AnnounceReady();
   void LogReady(std::size_t usable) const;
   // Calls `count` for each data loop, on its thread; resumes here with the answers. Nothing if they
@@ -108,7 +114,8 @@ class Service {
   const Settings& settings_;
   const std::string version_;
   const Prices prices_;
-  const std::string secret_ = net::RandomHex(32);
+  const std::string secret_;
+  std::vector<platform::Survivor> survivors_;
   const std::uint64_t descriptors_ = RaiseDescriptorLimit();
   const SystemClock clock_;
   bool stopping_ = false;
@@ -123,14 +130,20 @@ class Service {
 };
 
 Service::Service(const LoadedSettings& loaded, std::string password, platform::LocalOptions local,
-                 Prices prices, std::string_view version)
-    : loaded_(loaded), settings_(loaded.values), version_(version), prices_(std::move(prices)) {
+                 NodeHost host, Prices prices, std::string_view version)
+    : loaded_(loaded),
+      settings_(loaded.values),
+      version_(version),
+      prices_(std::move(prices)),
+      secret_(std::move(host.secret)),
+      survivors_(std::move(host.survivors)) {
   std::vector<net::EventLoop*> loops;
   for (std::uint64_t i = 0; i < settings_.EffectiveThreads(); ++i) {
     loops_.push_back(std::make_unique<net::EventLoop>(fmt::format("data-{}", i)));
     loops.push_back(loops_.back().get());
   }
-  platform_ = std::make_unique<platform::LocalPlatform>(control_, LocalOptionsOf(std::move(local)));
+  platform_ = std::make_unique<platform::LocalPlatform>(control_, LocalOptionsOf(std::move(local)),
+                                                        std::move(host.processes));
   pool_ = std::make_unique<pool::Pool>(control_, *platform_, PoolOptionsOf());
   cache_ = std::make_unique<cache::Cache>(control_, *pool_, clock_, CacheOptionsOf(), loops);
   server_ = std::make_unique<proxy::Server>(control_, *cache_, *pool_,
@@ -254,10 +267,10 @@ void Service::Run() {
                                  [this](int signal) { OnSignal(signal); });
   for (const auto& loop : loops_) loop->Start();
   cache_->Start();
+  auto adopted = platform_->Adopt(std::move(survivors_));
   pool_->Start();
-  server_->Start();
   if (admin_) admin_->Start();
-  control_.Spawn(AnnounceReady());
+  control_.Spawn(BeginService(std::move(adopted)));
   control_.Run();
   for (const auto& loop : loops_) loop->Stop();
   for (const auto& loop : loops_) loop->Join();
@@ -270,8 +283,9 @@ void Service::OnSignal(int signal) {
 void Service::Stop(const std::string& reason) {
   if (std::exchange(stopping_, true)) return;
   LOG_INFO("stopping: {}", reason);
-  // From here on a signal ends the process at once, even while this thread waits for nodes; the
-  // kernel then kills the nodes.
+  platform_->BeginStop();
+  // From here on a signal ends the process at once, even while this thread waits for nodes; they
+  // end with it.
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
   control_.Spawn(StopInOrder());
@@ -330,6 +344,38 @@ net::Task<std::optional<std::vector<std::size_t>>> Service::AskLoops(
   co_return answers->values;
 }
 
+// Clients that connect before wait in the listener's queue.
+net::Task<> Service::BeginService(std::vector<platform::Instance> adopted) {
+  if (!adopted.empty()) co_await RebuildFrom(std::move(adopted));
+  if (stopping_) co_return;
+  server_->Start();
+  co_await AnnounceReady();
+}
+
+// Returns when clients may be served; the rebuild goes on.
+net::Task<> Service::RebuildFrom(std::vector<platform::Instance> adopted) {
+  for (const auto& instance : adopted) pool_->BeginAdoption(instance.node);
+  const TimePoint deadline = net::EventLoop::Now() + kAdoptPatience;
+  std::vector<pool::Place> places;
+  while (!stopping_ && !adopted.empty() && net::EventLoop::Now() < deadline) {
+    std::erase_if(adopted, [&](const platform::Instance& instance) {
+      const pool::Place place = pool_->PlaceOf(instance);
+      if (place.IsNowhere() && platform_->Has(instance)) return false;
+      pool_->EndAdoption(instance.node, !place.IsNowhere());
+      if (!place.IsNowhere()) places.push_back(place);
+      return true;
+    });
+    if (!adopted.empty()) co_await control_.Sleep(kAdoptCheckEvery);
+  }
+  if (stopping_) co_return;
+  for (const auto& instance : adopted) {
+    pool_->EndAdoption(instance.node, false);
+    platform_->Abandon(instance);
+  }
+  LOG_INFO("adopted {} of {} nodes of a server that has crashed", places.size(), settings_.nodes);
+  co_await cache_->Adopt(std::move(places));
+}
+
 net::Task<> Service::AnnounceReady() {
   const TimePoint begin = net::EventLoop::Now();
   bool warned = false;
@@ -385,7 +431,9 @@ Status Serve(const LoadedSettings& loaded, std::string_view version) {
   platform::LocalOptions local;
   local.node_program = std::move(*node_program);
   local.reclaim = std::move(*reclaim);
-  Service service(loaded, std::move(*password), std::move(local), std::move(*prices), version);
+  NodeHost host = MakeNodeHost(settings, local.node_program, version);
+  Service service(loaded, std::move(*password), std::move(local), std::move(host),
+                  std::move(*prices), version);
   if (auto status = service.Listen(); !status) return status;
   service.Run();
   return {};

@@ -318,6 +318,10 @@ constexpr SettingSpec kSpecs[] = {
     {"node-program", kNodes, "FILE",
      "the program that a local node runs; empty: infinicache-node beside this program, or on PATH",
      TextField{&Settings::node_program}},
+    {"node-survival", kNodes, "DURATION",
+     "how long nodes outlive a server that crashes, for the next one with the same address and "
+     "nodes to take them over with all objects; 0s: not at all. They end with a server that stops",
+     DurationField{&Settings::node_survival, Duration(0), hours(1)}},
     {"preset", kNodes, "NAME",
      "what local nodes are like: processes that are always there, or functions as a provider runs "
      "them, which sleep between requests",

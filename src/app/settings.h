@@ -39,7 +39,8 @@ struct Settings {
   std::uint64_t node_memory = 512 * kMiB;
   std::uint64_t node_bandwidth = 0;  // bytes per second and link; 0: unlimited
   Duration node_timeout = std::chrono::seconds(5);
-  std::string node_program;  // empty: beside our own
+  std::string node_program;                           // empty: beside our own
+  Duration node_survival = std::chrono::seconds(60);  // 0: nodes end with the server
   std::string preset = "always-on";
   // Nothing: as the preset has it.
   std::optional<Duration> billing_quantum;

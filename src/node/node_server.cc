@@ -95,22 +95,26 @@ net::Task<> NodeServer::LinkAndAnnounce() {
 
 void NodeServer::EnsureDialled(std::uint16_t number, const net::HostPort& proxy) {
   Dialled& link = dialled_[number];
+  const bool moved = link.proxy != proxy;  // another server has taken us over
+  link.proxy = proxy;
   if (!link.kept) {
     link.kept = true;
-    loop_.Spawn(KeepLinked(number, proxy));
-  } else if (link.connection != nullptr && link.connection->IsDead()) {
+    loop_.Spawn(KeepLinked(number));
+  } else if (link.connection != nullptr && (moved || link.connection->IsDead())) {
     link.linked = false;
     link.connection->Close();  // and KeepLinked dials again
   }
 }
 
 // Ends when the link does while no session runs: the next session dials again.
-net::Task<> NodeServer::KeepLinked(std::uint16_t number, net::HostPort proxy) {
+net::Task<> NodeServer::KeepLinked(std::uint16_t number) {
   policy::Backoff backoff(kDialBackoffMin, kDialBackoffMax);
   while (!stopping_ && sessions_.running()) {
     const TimePoint dialled = net::EventLoop::Now();
+    const net::HostPort proxy = dialled_[number].proxy;
     const Error reason = co_await DialAndServe(number, proxy);
     if (stopping_ || !sessions_.running()) break;
+    if (dialled_[number].proxy != proxy) continue;
     LOG_DEBUG("no link {} to the proxy at {}: {}", number, proxy.ToString(), reason.ToString());
     if (net::EventLoop::Now() - dialled > kDialBackoffMax) backoff.Reset();
     co_await loop_.Sleep(backoff.Next(random_));

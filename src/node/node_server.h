@@ -70,8 +70,9 @@ class NodeServer {
   // A link that this node dials, by number.
   struct Dialled {
     Connection* connection = nullptr;
-    bool linked = false;  // the handshake is done
-    bool kept = false;    // KeepLinked runs
+    bool linked = false;       // the handshake is done
+    bool kept = false;         // KeepLinked runs
+    net::HostPort proxy = {};  // as the last invocation named it
   };
 
   net::Task<> AcceptLinks();
@@ -79,7 +80,7 @@ class NodeServer {
   net::Task<> LinkAndAnnounce();
   bool MissesDataLink() const;
   void EnsureDialled(std::uint16_t number, const net::HostPort& proxy);
-  net::Task<> KeepLinked(std::uint16_t number, net::HostPort proxy);
+  net::Task<> KeepLinked(std::uint16_t number);
   net::Task<Error> DialAndServe(std::uint16_t number, net::HostPort proxy);
 
   net::EventLoop& loop_;

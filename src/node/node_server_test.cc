@@ -164,5 +164,26 @@ TEST_F(NodeServerTest, StopEndsItInEveryState) {
     EXPECT_FALSE(peer->TryReceive());
 }
 
+// A proxy that was restarted takes over a node in whose links to the old one a task still waits.
+TEST_F(NodeServerTest, AnInvocationOfAnotherProxyMovesTheLinksThere) {
+  NodeOptions options = Options();
+  options.listen = {};
+  NodeServer server(loop_, options);
+  ASSERT_TRUE(server.Start());
+  net::Listener mute(loop_);
+  ASSERT_TRUE(mute.Listen({"127.0.0.1", 0}));
+  server.Invoke({.session = SessionId(1), .proxy = mute.address(), .data_links = 1});
+  ASSERT_TRUE(RunTask(loop_, mute.Accept(loop_))) << "the node has dialled, and is not answered";
+
+  net::Listener restarted(loop_);
+  ASSERT_TRUE(restarted.Listen({"127.0.0.1", 0}));
+  // The second one comes while the first one's links are under way.
+  server.Invoke({.session = SessionId(2), .proxy = restarted.address(), .data_links = 1});
+  server.Invoke({.session = SessionId(3), .proxy = restarted.address(), .data_links = 1});
+  EXPECT_TRUE(RunTask(loop_, restarted.Accept(loop_)));
+  server.Stop();
+  net::RunToEnd(loop_);
+}
+
 }  // namespace
 }  // namespace infinicache::node

@@ -140,6 +140,16 @@ void Pool::Start() {
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) Apply(NodeId(i), {});
 }
 
+// A demand, not a warm-up: that may be over before the instance has dialled us.
+void Pool::BeginAdoption(NodeId node) {
+  if (!traits().standing) OnLinkEvent(node, LinkEvent::kDemand);
+}
+
+void Pool::EndAdoption(NodeId node, bool adopted) {
+  if (adopted) Add(stats_.instances_adopted);
+  if (!traits().standing) OnLinkEvent(node, adopted ? LinkEvent::kAnswered : LinkEvent::kAbandoned);
+}
+
 void Pool::Stop(Duration grace) {
   stopping_ = true;
   for (const auto& node : nodes_) {

@@ -80,6 +80,7 @@ struct PoolOptions {
 
 struct PoolStats {
   Counter instances_started{0};
+  Counter instances_adopted{0};  // of an earlier server, among those started
   Counter instances_ended{0};
   Counter instances_reclaimed{0};  // among those ended
   Counter invocations{0};
@@ -109,6 +110,15 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   Status Listen();
   // Starts the links; on a standing platform also an instance of every node.
   void Start();
+  // The platform has an instance of an earlier server for the node: keeps waking it until
+  // EndAdoption, so that its place becomes known. After Start.
+  void BeginAdoption(NodeId node);
+  void EndAdoption(NodeId node, bool adopted);
+  // Where chunks of this instance are; nowhere if it is not the one that requests go to.
+  Place PlaceOf(const platform::Instance& instance) const {
+    if (nodes_[instance.node.value()]->instance.id != instance.id) return {};
+    return {instance.node, Epoch(shared(instance.node).epoch)};
+  }
   // Ends links and instances. Blocks for at most `grace` and the time that killing takes.
   void Stop(Duration grace);
 

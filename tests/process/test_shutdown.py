@@ -1,4 +1,5 @@
-"""However a server ends, it ends soon, and none of its nodes outlives it."""
+"""However a server ends, it ends soon, and none of its nodes outlives it, unless it was told to
+keep them when it crashes (test_restart.py)."""
 
 import contextlib
 import os
@@ -18,7 +19,7 @@ LARGE = scaled(8_000_000, 50_000_000)
 def test_a_signal_stops_server_and_nodes(start, how: signal.Signals) -> None:
     server = start(nodes=14)
     server.fill([Value("key", 1_000_000)])
-    assert len(server.processes()) == 15
+    assert len(server.node_processes()) == 14
     os.kill(server.pid, how)
     assert server.wait_for_end() == 0
     server.wait_for_no_process()
@@ -56,7 +57,7 @@ def test_shutdown_needs_the_password(start) -> None:
 
 @pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGSTOP, signal.SIGKILL]])
 def test_nodes_end_with_a_server_that_is_killed(start, signals: list[signal.Signals]) -> None:
-    server = start(nodes=14)
+    server = start(nodes=14, node_survival="0s")
     server.fill([Value("key", 1_000_000)])
     # A stopped node sees nothing of its server's end: the kernel must end it.
     with server.frozen(5):
@@ -68,7 +69,7 @@ def test_nodes_end_with_a_server_that_is_killed(start, signals: list[signal.Sign
 
 
 def test_nodes_that_restart_all_the_time_end_with_their_server(start) -> None:
-    server = start(nodes=14)
+    server = start(nodes=14, node_survival="0s")
     for _ in range(3):
         server.wait_until_active()
         server.kill_nodes(range(14))

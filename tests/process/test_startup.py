@@ -104,7 +104,8 @@ def test_flag_goes_before_environment_before_file(start, tmp_path) -> None:
         pairs = dict(zip(config[::2], config[1::2], strict=True))
         assert pairs == {b"nodes": b"6", b"code": b"4+1", b"node-memory": b"16MiB",
                          b"node-timeout": b"9s", b"node-bandwidth": b"unlimited",
-                         b"node-program": b"", b"nodes-per-host": b"1"}
+                         b"node-program": b"", b"node-survival": b"60s",
+                         b"nodes-per-host": b"1"}
 
 
 def test_the_printed_template_is_a_valid_file(start, tmp_path) -> None:

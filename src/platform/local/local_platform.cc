@@ -1,11 +1,8 @@
 #include "platform/local/local_platform.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,43 +24,14 @@
 #include "net/signals.h"
 #include "net/timer.h"
 
-extern char**
-    environ;  // NOLINT(readability-redundant-declaration): POSIX wants it declared by the program
-
 namespace infinicache::platform {
 namespace {
 
 constexpr std::size_t kLineBytesMax = 4096;
 constexpr std::size_t kQuotedBytesMax = 200;
 constexpr std::int64_t kPortMax = 65535;
-constexpr int kHostBandwidthFd = STDERR_FILENO + 1;  // in a node
-
-std::string DescribeEnd(const siginfo_t& info) {
-  if (info.si_code == CLD_EXITED) return fmt::format("exited with status {}", info.si_status);
-  return fmt::format("killed by signal {}", info.si_status);
-}
-
-void CloseFd(int& fd) {
-  if (fd >= 0) close(std::exchange(fd, -1));
-}
-
-// The environment of a node: ours, with the pool's secret.
-std::vector<std::string> NodeEnvironment(const std::string& secret) {
-  std::vector<std::string> variables;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("INFINICACHE_NODE_SECRET="))
-      variables.emplace_back(*entry);
-  }
-  variables.push_back("INFINICACHE_NODE_SECRET=" + secret);
-  return variables;
-}
-
-std::vector<char*> Pointers(std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  for (std::string& text : strings) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
+// From SIGKILL to the end: the kernel frees the process's memory.
+constexpr auto kReapPatience = std::chrono::seconds(5);
 
 std::uint64_t ParseHex(const boost::json::value* value) {
   std::uint64_t number = 0;
@@ -113,24 +81,44 @@ std::string InvocationLine(const Invocation& invocation) {
       invocation.data_links);
 }
 
+// What a server that takes the instance over is told of it, and reads.
+std::string DescribeInstance(NodeId node, std::string_view ready_line) {
+  return boost::json::serialize(boost::json::object{{"node", node.value()}, {"ready", ready_line}});
+}
+Result<Instance> ParseDescription(const std::string& text, bool listens) {
+  boost::system::error_code error;
+  const boost::json::value value = boost::json::parse(text, error);
+  const boost::json::object* object = error ? nullptr : value.if_object();
+  const boost::json::value* node = object != nullptr ? object->if_contains("node") : nullptr;
+  const boost::json::value* line = object != nullptr ? object->if_contains("ready") : nullptr;
+  if (node == nullptr || !node->is_int64() || line == nullptr || !line->is_string())
+    return Fail(ErrorCode::kProtocol, "it was not ready yet");
+  return ParseReadyLine(NodeId(static_cast<std::uint32_t>(node->get_int64())), line->get_string(),
+                        listens);
+}
+
+void KillAndReap(ProcessHost& host, pid_t pid) {
+  constexpr int kPollMillis = 1;
+  kill(pid, SIGKILL);
+  const TimePoint deadline = net::EventLoop::Now() + kReapPatience;
+  while (!host.Reap(pid) && net::EventLoop::Now() < deadline) poll(nullptr, 0, kPollMillis);
+}
+
 }  // namespace
 
 struct LocalPlatform::Process {
-  explicit Process(net::EventLoop& loop)
-      : start_timer(loop), session_timer(loop), reclaim_timer(loop) {}
+  Process(net::EventLoop& loop, ProcessHost& its_host)
+      : host(its_host), start_timer(loop), session_timer(loop), reclaim_timer(loop) {}
   ~Process() {
-    CloseFd(input);
-    if (pid > 0) {  // not reaped: end it now
-      kill(pid, SIGKILL);
-      waitpid(pid, nullptr, 0);
-    }
+    if (pid > 0) KillAndReap(host, pid);
   }
   // Invocations may come.
   bool IsIdle() const { return ready && session == SessionId() && !reclaimed && !fault; }
 
+  ProcessHost& host;
   Instance instance;
   pid_t pid = -1;  // -1 once reaped
-  int input = -1;  // write end of the node's standard input
+  UniqueFd input;  // write end of the node's standard input
   int output = -1;
   std::string output_text;  // an unfinished line
   TimePoint started;
@@ -172,9 +160,11 @@ Result<std::string> FindNodeProgram() {
               "infinicache-node is neither beside infinicache nor on PATH; install both programs");
 }
 
-LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options)
+LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options,
+                             std::unique_ptr<ProcessHost> host)
     : control_(control),
       options_(std::move(options)),
+      host_(host != nullptr ? std::move(host) : std::make_unique<ChildProcesses>(options_.secret)),
       random_(options_.seed),
       reclaims_(options_.reclaim, random_(), net::EventLoop::Now()),
       reclaim_timer_(control) {
@@ -185,7 +175,6 @@ LocalPlatform::LocalPlatform(net::EventLoop& control, LocalOptions options)
 }
 
 LocalPlatform::~LocalPlatform() {
-  for (auto& [host, memory] : host_bandwidths_) CloseFd(memory);
   *stopped_ = true;
 }
 
@@ -234,7 +223,7 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
   if (std::exchange(process.frozen, false)) kill(process.pid, SIGCONT);
   const std::string line = InvocationLine(invocation);
   // A pipe takes so short a line whole or not at all. If its reader is at its end, OnExit says so.
-  if (write(process.input, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+  if (write(process.input.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
     GiveUp(process, {ErrorCode::kUnavailable, "the instance takes no invocation"});
     return;
   }
@@ -277,19 +266,15 @@ Duration LocalPlatform::DrawColdStart() {
 }
 
 void LocalPlatform::Start(NodeId node, const Invocation& invocation, TimePoint invoked) {
-  auto spawned = Spawn(node);
-  if (!spawned) return FailLater(node, invocation.session, spawned.error());
-  Process& process = **spawned;
-  processes_[node].push_back(std::move(*spawned));
-  process.started = net::EventLoop::Now();
+  const auto host_bandwidth = HostBandwidth(node);
+  if (!host_bandwidth) return FailLater(node, invocation.session, host_bandwidth.error());
+  auto started = host_->Start(Arguments(node), *host_bandwidth);
+  if (!started) return FailLater(node, invocation.session, started.error());
+  Process& process = Add(node, std::move(*started));
   process.session = invocation.session;
   process.first = invocation;
   process.invoked = invoked;
   process.cold = true;
-  process.output_watch.emplace(control_, process.output, [this, &process] { OnOutput(process); });
-  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0));
-  CHECK(pidfd >= 0, "pidfd_open: errno {}", errno);
-  process.exit_watch.emplace(control_, pidfd, [this, &process] { OnExit(process); });
   process.start_timer.Start(options_.start_timeout, [this, &process] {
     GiveUp(process,
            {ErrorCode::kDeadlineExceeded,
@@ -305,7 +290,6 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
   };
   std::vector<std::string> arguments = {
       options_.node_program,
-      fmt::format("--with-parent={}", getpid()),
       fmt::format("--node={}", node.value()),
       fmt::format("--memory={}", options_.node_memory_bytes),
       fmt::format("--memory-limit={}", InstanceMemoryLimit(options_.node_memory_bytes)),
@@ -315,7 +299,7 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
   };
   if (const std::uint64_t rate = options_.host_bandwidth_bytes_per_second; rate > 0) {
     arguments.push_back(fmt::format("--host-bandwidth={}", rate));
-    arguments.push_back(fmt::format("--host-bandwidth-fd={}", kHostBandwidthFd));
+    arguments.push_back(fmt::format("--host-bandwidth-fd={}", kInheritedFd));
   }
   if (!traits.inbound) arguments.emplace_back("--listen=off");
   if (options_.test_hooks) arguments.emplace_back("--test-hooks");
@@ -331,67 +315,75 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
 
 Result<int> LocalPlatform::HostBandwidth(NodeId node) {
   if (options_.host_bandwidth_bytes_per_second == 0) return -1;
-  const auto [found, added] = host_bandwidths_.try_emplace(HostOf(node), -1);
-  if (!added) return found->second;
-  const auto memory = net::SharedRate::CreateMemory();
-  if (!memory) host_bandwidths_.erase(found);
-  if (memory) found->second = *memory;
-  return memory;
+  UniqueFd& memory = host_bandwidths_[HostOf(node)];
+  if (memory.valid()) return memory.get();
+  const auto made = net::SharedRate::CreateMemory();
+  if (made) memory.Reset(*made);
+  return made;
 }
 
-Result<std::unique_ptr<LocalPlatform::Process>> LocalPlatform::Spawn(NodeId node) {
-  const auto host_bandwidth = HostBandwidth(node);
-  if (!host_bandwidth) return tl::make_unexpected(host_bandwidth.error());
-  std::array<int, 2> input{};
-  std::array<int, 2> output{};
-  if (pipe2(input.data(), O_CLOEXEC) != 0) return tl::make_unexpected(ErrnoError("pipe", errno));
-  if (pipe2(output.data(), O_CLOEXEC) != 0) {
-    const int error_number = errno;
-    CloseFd(input[0]);
-    CloseFd(input[1]);
-    return tl::make_unexpected(ErrnoError("pipe", error_number));
-  }
-  fcntl(output[0], F_SETFL, O_NONBLOCK);
-  fcntl(input[1], F_SETFL, O_NONBLOCK);
-
-  std::vector<std::string> arguments = Arguments(node);
-  std::vector<std::string> environment = NodeEnvironment(options_.secret);
-
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
-  if (*host_bandwidth >= 0)
-    posix_spawn_file_actions_adddup2(&actions, *host_bandwidth, kHostBandwidthFd);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  // A process group of its own: Ctrl-C in a terminal reaches the server, which then ends its nodes
-  // in order.
-  posix_spawnattr_setpgroup(&attributes, 0);
-  sigset_t no_signals;
-  sigemptyset(&no_signals);
-  posix_spawnattr_setsigmask(&attributes, &no_signals);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-
-  auto process = std::make_unique<Process>(control_);
-  pid_t pid = -1;
-  const int error_number = posix_spawn(&pid, options_.node_program.c_str(), &actions, &attributes,
-                                       Pointers(arguments).data(), Pointers(environment).data());
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  CloseFd(input[0]);
-  CloseFd(output[1]);
-  process->input = input[1];
-  if (error_number != 0) {
-    CloseFd(output[0]);
-    return tl::make_unexpected(
-        ErrnoError(fmt::format("cannot start {}", options_.node_program), error_number));
-  }
-  process->pid = pid;
-  process->output = output[0];
-  process->instance.node = node;
-  process->instance.pid = pid;
+LocalPlatform::Process& LocalPlatform::Add(NodeId node, NodeProcess started) {
+  Process& process = *processes_[node].emplace_back(std::make_unique<Process>(control_, *host_));
+  process.pid = started.pid;
+  process.input = std::move(started.input);
+  process.output = started.output.Release();
+  process.instance.node = node;
+  process.instance.pid = started.pid;
+  process.started = net::EventLoop::Now();
+  process.output_watch.emplace(control_, process.output, [this, &process] { OnOutput(process); });
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0));
+  CHECK(pidfd >= 0, "pidfd_open: errno {}", errno);
+  process.exit_watch.emplace(control_, pidfd, [this, &process] { OnExit(process); });
   return process;
+}
+
+std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
+  std::vector<Instance> adopted;
+  for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
+    const auto instance = ParseDescription(survivor->text, options_.traits.inbound);
+    if (!instance || !processes_[instance->node].empty()) {
+      LOG_INFO("ended process {} of the server before: {}", survivor->process.pid,
+               instance ? "its node has a later instance" : instance.error().message);
+      KillAndReap(*host_, survivor->process.pid);
+      continue;
+    }
+    // What nodes of a host share goes on with those that are started from here on.
+    if (UniqueFd& memory = host_bandwidths_[HostOf(instance->node)]; !memory.valid())
+      memory = std::move(survivor->process.inherited);
+    Adopt(*instance, std::move(survivor->process));
+    adopted.push_back(*instance);
+  }
+  ArmReclaims();
+  return adopted;
+}
+
+bool LocalPlatform::Has(const Instance& instance) const {
+  const auto found = processes_.find(instance.node);
+  return found != processes_.end() &&
+         std::any_of(found->second.begin(), found->second.end(),
+                     [&](const auto& process) { return process->instance.id == instance.id; });
+}
+
+void LocalPlatform::Abandon(const Instance& instance) {
+  for (const auto& process : processes_[instance.node]) {
+    if (process->instance.id == instance.id)
+      GiveUp(*process, {ErrorCode::kDeadlineExceeded, "it does not answer the new server"});
+  }
+}
+
+// Its session, if it is in one, ends with the next invocation, or by itself.
+void LocalPlatform::Adopt(const Instance& instance, NodeProcess survivor) {
+  Process& process = Add(instance.node, std::move(survivor));
+  process.instance = instance;
+  process.ready = true;
+  process.idle_since = process.started;
+  if (options_.traits.freezes) {
+    kill(process.pid, SIGSTOP);
+    process.frozen = true;
+  }
+  reclaims_.InstanceStarted(instance.node, process.started);
+  reclaims_.InstanceIdle(instance.node, process.idle_since);
+  observer_->OnInstanceReady(process.instance);
 }
 
 void LocalPlatform::OnOutput(Process& process) {
@@ -423,6 +415,7 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.instance = *instance;
   process.ready = true;
   process.start_timer.Cancel();
+  host_->Describe(process.pid, DescribeInstance(process.instance.node, line));
   const TimePoint now = net::EventLoop::Now();
   reclaims_.InstanceStarted(process.instance.node, now);
   observer_->OnInstanceReady(process.instance);
@@ -465,17 +458,15 @@ void LocalPlatform::GiveUp(Process& process, const Error& reason) {
 }
 
 void LocalPlatform::OnExit(Process& process) {
-  siginfo_t info{};
-  if (waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG) != 0 ||
-      info.si_pid == 0)
-    return;
+  const auto how = host_->Reap(process.pid);
+  if (!how) return;
   // A session that returned before the end is one that returned.
   if (process.output_watch && process.ready && !process.fault) OnOutput(process);
   process.pid = -1;
   const NodeId node = process.instance.node;
   const Instance instance = process.instance;
   const bool was_ready = process.ready;
-  const std::string reason = process.reclaimed ? "reclaimed by the platform" : DescribeEnd(info);
+  const std::string reason = process.reclaimed ? "reclaimed by the platform" : *how;
   const InstanceEnd end{process.reclaimed, process.fault ? process.fault->message : reason};
   EndSession(process,
              process.fault.value_or(
@@ -544,6 +535,7 @@ void LocalPlatform::ReclaimDue() {
 
 void LocalPlatform::Stop(Duration grace) {
   *stopped_ = true;
+  host_->BeginStop();
   reclaim_timer_.Cancel();
   cold_starts_.clear();
   std::vector<Process*> all;
@@ -561,18 +553,14 @@ void LocalPlatform::Stop(Duration grace) {
   }
   const TimePoint deadline = net::EventLoop::Now() + grace;
   for (Process* process : all) {
-    pid_t reaped = 0;
-    while ((reaped = waitpid(process->pid, nullptr, WNOHANG)) == 0 &&
-           net::EventLoop::Now() < deadline) {
+    bool reaped = false;
+    while (!(reaped = host_->Reap(process->pid).has_value()) && net::EventLoop::Now() < deadline)
       poll(nullptr, 0, 5);
-    }
-    if (reaped == 0) {
-      kill(process->pid, SIGKILL);
-      waitpid(process->pid, nullptr, 0);
-    }
+    if (!reaped) KillAndReap(*host_, process->pid);
     process->pid = -1;
   }
   processes_.clear();
+  host_->EndStop();
 }
 
 }  // namespace infinicache::platform

@@ -3,9 +3,8 @@
 // An invocation goes to an idle instance of its node, or starts one: an infinicache-node process.
 // It is written to the process's standard input; the process says on its standard output that it is
 // ready (with the port that it listens on, if it does) and when a session has ended. Its end is
-// seen through a pidfd, whatever ended it. A node ends with its server: its standard input is a
-// pipe from us, and the kernel kills it when the thread that spawned it ends, stopped or not. That
-// thread is the control loop's, which must therefore be the process's main thread.
+// seen through a pidfd, whatever ended it. Who is the processes' parent, and whether they outlive a
+// crash of this server, is up to their host (platform/local/process_host.h).
 //
 // What a provider does to its functions is done to the processes, by Traits: an idle one is stopped
 // (SIGSTOP) until it is invoked (SIGCONT), a session that exceeds the longest one is ended by
@@ -27,6 +26,7 @@
 #include "base/random.h"
 #include "net/event_loop.h"
 #include "net/timer.h"
+#include "platform/local/guarded_processes.h"
 #include "platform/platform.h"
 #include "policy/reclaim_schedule.h"
 
@@ -67,8 +67,20 @@ constexpr std::uint64_t InstanceMemoryLimit(std::uint64_t node_memory_bytes) {
 
 class LocalPlatform final : public Platform {
  public:
-  LocalPlatform(net::EventLoop& control, LocalOptions options);
+  // Without a host the nodes are children of this process.
+  LocalPlatform(net::EventLoop& control, LocalOptions options,
+                std::unique_ptr<ProcessHost> host = nullptr);
   ~LocalPlatform() override;
+
+  // Takes over what a server before us has left: its instances are idle, and the observer is told
+  // that they are ready. Of several of a node the latest is taken; others, and what was not ready
+  // yet, are ended. After set_observer, before the first Invoke.
+  std::vector<Instance> Adopt(std::vector<Survivor> survivors);
+  bool Has(const Instance& instance) const;
+  // Ends an adopted instance that does not answer.
+  void Abandon(const Instance& instance);
+  // From here on the nodes end with this process, however it ends.
+  void BeginStop() { host_->BeginStop(); }
 
   const Traits& traits() const override { return options_.traits; }
   void set_observer(Observer* observer) override { observer_ = observer; }
@@ -92,7 +104,8 @@ class LocalPlatform final : public Platform {
   void FailLater(NodeId node, SessionId session, const Error& error);
   Duration DrawColdStart();
   std::vector<std::string> Arguments(NodeId node) const;
-  Result<std::unique_ptr<Process>> Spawn(NodeId node);
+  Process& Add(NodeId node, NodeProcess started);
+  void Adopt(const Instance& instance, NodeProcess survivor);
   // The memory of the bandwidth that the node's host has; -1 if that is unlimited.
   Result<int> HostBandwidth(NodeId node);
   Process* IdleInstance(NodeId node);
@@ -111,9 +124,10 @@ class LocalPlatform final : public Platform {
 
   net::EventLoop& control_;
   LocalOptions options_;
+  std::unique_ptr<ProcessHost> host_;  // outlives the processes
   Observer* observer_ = nullptr;
   std::map<NodeId, Processes> processes_;
-  std::map<std::uint32_t, int> host_bandwidths_;                  // by host: net::SharedRate
+  std::map<std::uint32_t, UniqueFd> host_bandwidths_;             // by host: net::SharedRate
   std::map<SessionId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
   Random random_;
   policy::ReclaimSchedule reclaims_;

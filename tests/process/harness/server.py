@@ -118,6 +118,7 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="infinicache-test-")
         self.log_path = pathlib.Path(self._folder.name, "log")
         self._process: subprocess.Popen[bytes] | None = None
+        self._readies = 0  # in the log, before this run
         self._kills = 0
         self._killed_instances: set[str | None] = set()
         self._clients: list[Client] = []
@@ -129,7 +130,8 @@ class Server:
         try:
             wait_until(self.is_ready, "the server is ready", 60)
             # Which says that every loop has its links; /readyz looks at the nodes only.
-            wait_until(lambda: " ready: " in self.log(), "the server logs that it is ready", 60)
+            wait_until(lambda: self.log().count(" ready: ") > self._readies,
+                       "the server logs that it is ready", 60)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log_tail()}") from None
         return self
@@ -137,12 +139,26 @@ class Server:
     def spawn(self) -> None:
         arguments = [part for name, value in self.flags.items() if value is not None
                      for part in (f"--{name}", str(value))]
-        running_servers.append(self)
+        if self not in running_servers:
+            running_servers.append(self)
+        self._readies = self.log().count(" ready: ")
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 [program("infinicache"), "serve", *arguments], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env=self.environment, cwd=self._folder.name,
                 process_group=0)
+
+    def crash(self) -> None:
+        """SIGKILLs the server, and not its nodes."""
+        assert self._process is not None, "not started"
+        self.close_clients()
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> "Server":
+        """Crashes the server and starts it again with the same flags."""
+        self.crash()
+        return self.start()
 
     @property
     def pid(self) -> int:
@@ -174,6 +190,30 @@ class Server:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     if command:  # a zombie has none
                         found[int(folder.name)] = command.strip()
+        return found
+
+    def guard(self) -> int:
+        """The process that keeps the nodes when the server crashes."""
+        [pid] = [pid for pid, command in self.processes().items() if command.endswith(" --guard")]
+        return pid
+
+    def node_processes(self) -> dict[int, int]:
+        """Process by node, whether there is a server or not."""
+        nodes = {}
+        for pid, command in self.processes().items():
+            if found := re.search(r" --node=(\d+) ", command):
+                nodes[int(found[1])] = pid
+        return nodes
+
+    def zombies(self) -> list[int]:
+        """Children of the server and its nodes that have ended and that nobody has reaped."""
+        parents = self.processes().keys()
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+                if state == "Z" and int(parent) in parents:
+                    found.append(int(stat.parent.name))
         return found
 
     def finish(self, expected_exit: int = 0) -> None:
