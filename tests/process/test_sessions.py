@@ -180,7 +180,7 @@ def test_an_instance_that_is_told_to_end_does_so_in_order(start) -> None:
 
 @pytest.mark.parametrize("preset", ["lambda-like", "knative-like"])
 def test_no_node_outlives_a_server_that_is_killed_while_they_sleep(start, preset: str) -> None:
-    server = start(nodes=NODES, preset=preset, **FAST)
+    server = start(nodes=NODES, preset=preset, node_survival="0s", **FAST)
     server.fill([LARGE])
     wait_until_asleep(server)
     os.kill(server.pid, signal.SIGKILL)
