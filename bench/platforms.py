@@ -10,7 +10,7 @@ Then, on platforms that freeze: one GET with all nodes asleep, broken down.
 
 With --trade-off instead: what staying awake after a request buys, and what it costs. The fee of an
 invocation, by which a node decides how long it stays, is scaled; the sessions that result are
-priced as they are.
+priced as they are. With --contention: what it costs that nodes share the network of a host.
 """
 
 import argparse
@@ -288,6 +288,31 @@ def trade_off(options: argparse.Namespace, workload: Workload) -> int:
     return 0
 
 
+def contention(options: argparse.Namespace) -> int:
+    size, bandwidth, nodes = 20_000_000, 40_000_000, 24
+    rows = []
+    for per_host in (1, 2, 4, 12):
+        setup = Setup("always-on", "auto", ("--host-bandwidth", str(bandwidth),
+                                            "--nodes-per-host", str(per_host)))
+        options.nodes = nodes
+        with serve(options, setup) as server:
+            client = Client(server.port)
+            client.set("object", random.Random(2).randbytes(size))
+            times = []
+            for _ in range(options.wakes):
+                begin = time.perf_counter()
+                client.get_size("object")
+                times.append((time.perf_counter() - begin) * 1e3)
+        # Ten data chunks, on as many hosts as there are.
+        busiest = -(-10 // min(10, nodes // per_host))
+        ideal = busiest * size / 10 / bandwidth * 1e3
+        rows.append([str(per_host), str(nodes // per_host), f"{statistics.median(times):.0f}",
+                     f"{ideal:.0f}"])
+    print(table(["nodes per host", "hosts", f"GET {size // 10**6} MB, ms",
+                 "ms that the busiest host's network takes"], rows))
+    return 0
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -303,6 +328,7 @@ def main() -> int:
     parser.add_argument("--wakes", type=int, default=15, help="GETs of a sleeping pool")
     parser.add_argument("--seed", type=int, default=20200225)
     parser.add_argument("--trade-off", action="store_true")
+    parser.add_argument("--contention", action="store_true")
     parser.add_argument("--only", help="platforms whose name begins so")
     parser.add_argument("--json", type=Path, default=ROOT / "build/bench/platforms.json")
     options = parser.parse_args()
@@ -319,6 +345,8 @@ def measure(options: argparse.Namespace) -> int:
     workload = Workload.draw(options.seed, options.objects, options.requests)
     print(f"seed {options.seed}: {len(workload.sizes)} objects of {sum(workload.sizes) / 1e6:.0f} "
           f"MB; {len(workload.requests)} GETs, {workload.idle_seconds():.0f} s idle between them")
+    if options.contention:
+        return contention(options)
     if options.trade_off:
         return trade_off(options, workload)
     setups = [s for s in SETUPS if str(s).startswith(options.only or "")]
