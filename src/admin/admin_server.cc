@@ -224,6 +224,7 @@ Task<SystemView> AdminServer::View() {
       .loading = cache_.shared().rebuild.loading(),
       .rebuilt_share = cache_.shared().rebuild.share(),
       .wakes = &pool_.wakes(),
+      .backups = pool_.backups(),
       .clients = front_.clients(),
       .loops = std::move(loops),
       .cache = cache_.stats(),

@@ -21,6 +21,7 @@
 #include "net/socket.h"
 #include "node/connection.h"
 #include "node/session_host.h"
+#include "node/sync_source.h"
 
 namespace infinicache::node {
 
@@ -47,6 +48,8 @@ class NodeServer {
  public:
   static constexpr std::size_t kLinksMax = 1024;
   static constexpr Duration kLinksPatience = std::chrono::seconds(1);
+  // That the other side of a backup may take to be there.
+  static constexpr Duration kSyncPatience = std::chrono::seconds(5);
 
   NodeServer(net::EventLoop& loop, NodeOptions options);
 
@@ -73,6 +76,16 @@ class NodeServer {
     bool kept = false;    // KeepLinked runs
   };
 
+  // A backup, of this instance to its peer or the other way round. Both take the session's time.
+  void OnSync(const wire::SyncCommand& command);
+  net::Task<> BackUp(wire::SyncCommand command);
+  net::Task<Status> BackUpTo(const wire::SyncCommand& command, wire::SyncTotals& totals);
+  net::Task<Result<net::Socket>> DialPeer(const wire::SyncCommand& command, TimePoint deadline);
+  net::Task<> BeBackup(wire::SyncCommand command);
+  net::Task<Status> ServeRelay(const wire::SyncCommand& command);
+  // Ends what a backup does here.
+  void AbortSync();
+
   net::Task<> AcceptLinks();
   net::Task<> Serve(net::Socket socket);
   net::Task<> LinkAndAnnounce(Invocation invocation);
@@ -89,6 +102,8 @@ class NodeServer {
   std::list<Connection*> connections_;
   std::map<std::uint16_t, Dialled> dialled_;
   net::Notification linked_;
+  SyncSource* sync_source_ = nullptr;  // while it runs
+  net::Notification sync_linked_;
   Random random_;
   bool stopping_ = false;
 };

@@ -75,6 +75,11 @@ class SessionHost {
   // A request begins, or ends. REQUIRES for Begin: Accepts().
   void Begin();
   void Finish();
+  // As Finish, of what `session` was for: if it is open, it ends now unless more is in flight.
+  void FinishAndEnd(SessionId session);
+
+  // Sends a message beside those of the session. Lost if there is no control link.
+  void SendControl(const wire::FrameHeader& header, std::string meta);
 
   // For a link that waits until Accepts(): `waiter` is notified when a session was announced.
   void Await(net::Notification* waiter) { waiters_.push_back(waiter); }

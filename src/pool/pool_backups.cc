@@ -1,0 +1,97 @@
+// The pool's part in backups, and in what follows when a peer takes over.
+#include <algorithm>
+
+#include "base/log.h"
+#include "pool/pool.h"
+
+namespace infinicache::pool {
+
+void Pool::Tell(void (Backups::*event)(NodeId), NodeId node) {
+  control_.Post([this, event, node] {
+    if (!stopping_ && backups_) ((*backups_).*event)(node);
+  });
+}
+
+void Pool::Do(NodeId id, const policy::PeerReady&) {
+  Tell(&Backups::OnPeerReady, id);
+}
+
+void Pool::Do(NodeId id, const policy::PeerGone&) {
+  Tell(&Backups::OnPeerGone, id);
+}
+
+void Pool::WatchSession(NodeId id) {
+  Node& node = at(id);
+  const SessionId before = std::exchange(node.session, node.machine.session());
+  if (before != SessionId() && before != node.session && backups_) backups_->OnPrimaryEnded(id);
+}
+
+void Pool::WantPrimary(NodeId id) {
+  Node& node = at(id);
+  if (node.machine.queued() == 0) node.wanted_for = policy::Cause::kBackup;
+  node.wanted_for_backup = true;
+  Apply(id, node.machine.OnDemand(net::EventLoop::Now()));
+}
+
+void Pool::PrimaryWanted(NodeId id) {
+  Node& node = at(id);
+  if (std::exchange(node.wanted_for_backup, false)) node.machine.OnSentAbandoned();
+}
+
+bool Pool::WantPeer(NodeId id) {
+  const policy::Actions actions = at(id).machine.OnPeerDemand(net::EventLoop::Now());
+  Apply(id, actions);
+  return !actions.empty();
+}
+
+bool Pool::Command(NodeId id, wire::SyncCommand command) {
+  Node& node = at(id);
+  const policy::NodeMachine& machine = node.machine;
+  if (command.is_source && machine.state() != policy::NodeMachine::State::kActive) return false;
+  const InstanceId receiver = command.is_source ? machine.instance() : machine.peer_instance();
+  command.other = command.is_source ? machine.peer_instance() : machine.instance();
+  command.session = command.is_source ? machine.session() : machine.peer_session();
+  if (command.by_relay) {
+    command.address = listener_.address().ToString();
+  } else if (command.is_source) {
+    for (const platform::Instance& known : node.known)
+      if (known.id == command.other) command.address = known.address.ToString();
+  }
+  return std::any_of(node.controls.begin(), node.controls.end(), [&](const auto& control) {
+    return control->instance() == receiver &&
+           control->Send(wire::EncodeSync(command), wire::EncodeSyncTarget(command));
+  });
+}
+
+void Pool::OnSyncReport(NodeId id, InstanceId instance, const wire::SyncReport& report) {
+  if (stopping_ || !backups_ || at(id).machine.instance() != instance) return;
+  backups_->OnReport(id, report);
+}
+
+// Chunks are neither readable nor lost until an instance answers: requests wait for it.
+void Pool::AwaitTakeover(NodeId id) {
+  {
+    const std::scoped_lock lock(mutex_);
+    at(id).instance = {};
+  }
+  Announce(id, Epoch(shared_[id.value()].epoch), {}, true);
+}
+
+void Pool::TakeOver(NodeId id, Epoch epoch) {
+  Add(stats_.takeovers);
+  LOG_INFO("peer took over node={} instance={:016x}", id.value(), at(id).instance.id.value());
+  if (on_takeover_) {
+    on_takeover_(id, epoch);
+  } else {
+    EndTakeover(id, epoch);
+  }
+}
+
+bool Pool::EndTakeover(NodeId node, Epoch epoch) {
+  NodeShared& shared = shared_[node.value()];
+  if (shared.epoch != epoch.value()) return false;
+  shared.copied = 0;
+  return true;
+}
+
+}  // namespace infinicache::pool
