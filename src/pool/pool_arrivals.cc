@@ -1,4 +1,6 @@
 // The pool's part that takes connections which nodes have dialled.
+#include <array>
+
 #include "base/log.h"
 #include "net/handshake.h"
 #include "pool/pool.h"
@@ -84,12 +86,14 @@ net::Task<> Pool::Welcome(net::Socket socket) {
 net::Task<> Pool::Relay(net::Socket socket) {
   net::Timer cutoff(control_);
   cutoff.Start(kHandshakeTimeout, [&socket] { socket.Shutdown(); });
-  net::FrameReader reader(socket, wire::kFrameHeaderBytes);
-  const auto header = co_await reader.ReadHeader();
+  // By hand, since a frame reader takes the next header with the end of a payload.
+  std::array<std::byte, wire::kFrameHeaderBytes> bytes;
+  if (!co_await socket.ReadAll(bytes)) co_return;
+  const auto header = wire::DecodeFrameHeader(bytes);
   wire::SyncToken token{};
   if (!header || header->type != wire::FrameType::kSync || header->payload_bytes != token.size())
     co_return;
-  const Status read = co_await reader.ReadPayload(std::span<std::byte>(token));
+  const Status read = co_await socket.ReadAll(token);
   cutoff.Cancel();
   if (read && !stopping_) backups_->relay().Take(token, std::move(socket));
 }
