@@ -141,9 +141,8 @@ TEST(StatusJson, SumsUpTheSystem) {
   EXPECT_EQ(status.at("code"), "2+1");
   EXPECT_EQ(status.at("uptime_seconds"), 61);
   EXPECT_EQ(status.at("ready"), false);
-  EXPECT_EQ(
-      status.at("nodes"),
-      Parse(R"({"total": 3, "active": 2, "asleep": 0, "waking": 0, "starting": 0, "down": 1,
+  EXPECT_EQ(status.at("nodes"),
+            Parse(R"({"total": 3, "active": 2, "asleep": 0, "waking": 0, "starting": 0, "down": 1,
                 "serving": 2, "needed": 3})"));
   EXPECT_EQ(status.at("stored_bytes"), 7);
   EXPECT_EQ(status.at("capacity_bytes"), 16);

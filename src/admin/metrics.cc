@@ -285,9 +285,9 @@ void AddBackups(const SystemView& view, Families& out) {
   auto& rounds = AddFamily(out, MetricType::Counter, "backups_total",
                            "Rounds in which a node sent its changes to its peer, by result.");
   for (std::size_t i = 0; i < pool::kBackupResults; ++i) {
-    AddSample(rounds, static_cast<double>(Read(stats.rounds[i])),
-              {{"result",
-                std::string(pool::BackupResultName(static_cast<pool::BackupResult>(i)))}});
+    AddSample(
+        rounds, static_cast<double>(Read(stats.rounds[i])),
+        {{"result", std::string(pool::BackupResultName(static_cast<pool::BackupResult>(i)))}});
   }
   AddCounter(out, "backup_bytes_total", stats.traffic_bytes,
              "Bytes moved between nodes and their peers, in both directions.");

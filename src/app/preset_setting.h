@@ -1,4 +1,5 @@
-// What the settings `preset`, `warm-up`, `backup`, `price` and those that override a preset come to.
+// What the settings `preset`, `warm-up`, `backup`, `price` and those that override a preset come
+// to.
 //
 // `warm-up`: off, adaptive, a fixed interval as "1m", or auto: adaptive where the preset's nodes
 // sleep. `backup`: the same words; auto: adaptive where the preset's instances end without notice.

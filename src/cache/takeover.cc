@@ -33,8 +33,7 @@ net::Task<> Takeover::Run() {
   while (!done_ && !IsOver() && net::EventLoop::Now() < deadline) {
     if (request_ == 0) Ask();
     co_await changed_.Wait(net::EventLoop::Now() + kLookEvery);
-    if (std::exchange(listed, listed_) != listed_)
-      deadline = net::EventLoop::Now() + kAnswerAtMost;
+    if (std::exchange(listed, listed_) != listed_) deadline = net::EventLoop::Now() + kAnswerAtMost;
   }
   if (!done_ && !IsOver()) {
     LOG_WARN("node {} does not tell what it has taken over; what it did not list counts as lost",

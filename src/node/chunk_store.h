@@ -10,8 +10,8 @@
 // chunk that has memory, whether it is complete, still on its way in, or removed and held by a
 // reader.
 //
-// Changes are numbered (node/change_log.h), and the order of uses is known, so that a copy in another
-// instance can be brought up to date (node/sync_plan.h).
+// Changes are numbered (node/change_log.h), and the order of uses is known, so that a copy in
+// another instance can be brought up to date (node/sync_plan.h).
 //
 // Thread-safety: none; one event loop.
 #pragma once

@@ -56,9 +56,8 @@ net::Task<Error> Connection::RunDialled(std::uint16_t number, std::function<void
 
 net::Task<Error> Connection::RunSynced(const wire::SyncToken& token) {
   const TimePoint deadline = net::EventLoop::Now() + kHandshakeTimeout;
-  const Status authenticated =
-      co_await net::HandshakeAsDialingNode(socket_, reader_, context_.secret, context_.Status(),
-                                           net::kSyncLink, deadline);
+  const Status authenticated = co_await net::HandshakeAsDialingNode(
+      socket_, reader_, context_.secret, context_.Status(), net::kSyncLink, deadline);
   if (!authenticated) co_return authenticated.error();
   FrameHeader header;
   header.type = FrameType::kSync;

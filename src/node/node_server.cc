@@ -161,8 +161,7 @@ net::Task<> NodeServer::BackUp(wire::SyncCommand command) {
   sessions_.Finish();
 }
 
-net::Task<Status> NodeServer::BackUpTo(const wire::SyncCommand& command,
-                                       wire::SyncTotals& totals) {
+net::Task<Status> NodeServer::BackUpTo(const wire::SyncCommand& command, wire::SyncTotals& totals) {
   const TimePoint deadline = net::EventLoop::Now() + command.within;
   auto socket = co_await DialPeer(command, deadline);
   if (!socket) co_return tl::make_unexpected(socket.error());
@@ -185,8 +184,8 @@ net::Task<Result<net::Socket>> NodeServer::DialPeer(const wire::SyncCommand& com
   // No more than the handshake's frames is read ahead: nothing of the peer's answers.
   net::FrameReader reader(*socket, wire::kFrameHeaderBytes);
   if (command.by_relay) {
-    auto status = co_await net::HandshakeAsDialingNode(
-        *socket, reader, options_.secret, context_.Status(), net::kSyncLink, deadline);
+    auto status = co_await net::HandshakeAsDialingNode(*socket, reader, options_.secret,
+                                                       context_.Status(), net::kSyncLink, deadline);
     wire::FrameHeader header;
     header.type = wire::FrameType::kSync;
     const auto& token = command.token;
@@ -197,8 +196,8 @@ net::Task<Result<net::Socket>> NodeServer::DialPeer(const wire::SyncCommand& com
     if (!status) co_return tl::make_unexpected(status.error());
     co_return socket;
   }
-  const auto peer = co_await net::HandshakeAsDialer(*socket, reader, options_.secret, deadline,
-                                                    net::kSyncLink);
+  const auto peer =
+      co_await net::HandshakeAsDialer(*socket, reader, options_.secret, deadline, net::kSyncLink);
   if (!peer) co_return tl::make_unexpected(peer.error());
   if (peer->instance != command.other)
     co_return Fail(ErrorCode::kUnavailable, "the peer is another instance than was expected");

@@ -25,8 +25,7 @@ class SyncPlanTest : public testing::Test {
     auto chunk = store_.Begin(id, {"key", bytes.size(), bytes.size(), 64, 1, 0, expires_at_ms});
     const auto extents = store_.NextStrip(**chunk, 0, bytes.size());
     std::memcpy(extents->front().data, bytes.data(), bytes.size());
-    ASSERT_TRUE(
-        store_.StripReceived(**chunk, coding::Crc32c(std::as_bytes(std::span(bytes)), 0)));
+    ASSERT_TRUE(store_.StripReceived(**chunk, coding::Crc32c(std::as_bytes(std::span(bytes)), 0)));
     store_.Commit(*chunk);
   }
   static std::vector<ChunkId> Ids(const SyncPlan& plan) {

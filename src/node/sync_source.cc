@@ -54,8 +54,7 @@ net::Task<Status> SyncSource::Sync() {
   }
   if (auto status = co_await AwaitAnswers(0, 0); !status) co_return status;
   if (refusal_) co_return tl::make_unexpected(*refusal_);
-  const auto closed =
-      co_await AskState(FrameType::kSyncClose, {self_, plan.sequence, false});
+  const auto closed = co_await AskState(FrameType::kSyncClose, {self_, plan.sequence, false});
   if (!closed) co_return tl::make_unexpected(closed.error());
   if (!closed->complete || closed->source != self_)
     co_return Fail(ErrorCode::kUnavailable, "the peer was changed by others meanwhile");
@@ -198,8 +197,8 @@ net::Task<Status> SyncSource::AwaitAnswers(std::size_t requests, std::size_t byt
       refusal_ = Error{code, fmt::format("the peer refused a chunk: {}", ErrorCodeName(code))};
     } else if (type != FrameType::kStored && type != FrameType::kDeleted &&
                type != FrameType::kExpirySet && type != FrameType::kError) {
-      co_return Fail(ErrorCode::kProtocol, fmt::format("the peer answered with a {} frame",
-                                                       wire::FrameTypeName(type)));
+      co_return Fail(ErrorCode::kProtocol,
+                     fmt::format("the peer answered with a {} frame", wire::FrameTypeName(type)));
     }
     unanswered_bytes_ -= unanswered_.front();
     unanswered_.pop_front();

@@ -138,8 +138,7 @@ class Link {
   Epoch epoch() const { return available() ? epoch_ : Epoch(); }
   // That instance is the node's present one, as far as the pool knows.
   bool IsCurrent() const {
-    return epoch() != Epoch() &&
-           shared_.epoch.load(std::memory_order_acquire) == epoch().value();
+    return epoch() != Epoch() && shared_.epoch.load(std::memory_order_acquire) == epoch().value();
   }
   // Some answer is overdue; cleared by any sign of life. Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }

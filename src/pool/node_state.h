@@ -2,10 +2,10 @@
 //
 // An epoch is the pool's short name for one instance of a node: 1 for the first, one more for each
 // that follows; 0 is "no instance lives". A chunk is placed on (node, epoch): when the epoch is no
-// longer the node's, the chunk is gone. Where an instance takes over that is a copy of the one before
-// (a backup), it gets an epoch of its own, and the `copied` epochs before that count as held too,
-// until it is known which of their chunks the copy has (cache/takeover.h). Chunk identities contain
-// the version, so that a copy which is behind lacks chunks, and never has others for them.
+// longer the node's, the chunk is gone. Where an instance takes over that is a copy of the one
+// before (a backup), it gets an epoch of its own, and the `copied` epochs before that count as held
+// too, until it is known which of their chunks the copy has (cache/takeover.h). Chunk identities
+// contain the version, so that a copy which is behind lacks chunks, and never has others for them.
 #pragma once
 
 #include <atomic>
@@ -50,8 +50,7 @@ struct NodeShared {
   bool Holds(Epoch e) const {
     const std::uint64_t current = epoch.load(std::memory_order_acquire);
     const std::uint64_t held = e.value();
-    return held != 0 && held <= current &&
-           held + copied.load(std::memory_order_acquire) >= current;
+    return held != 0 && held <= current && held + copied.load(std::memory_order_acquire) >= current;
   }
   std::uint64_t FreeBytes() const {
     const std::uint64_t taken =

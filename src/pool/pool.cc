@@ -283,9 +283,8 @@ void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
   node.warm_up.OnSession(now, random_);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  const policy::Cause cause = invoke.purpose == policy::Purpose::kRequest
-                                  ? node.wanted_for
-                                  : CauseOf(invoke.purpose);
+  const policy::Cause cause =
+      invoke.purpose == policy::Purpose::kRequest ? node.wanted_for : CauseOf(invoke.purpose);
   node.sessions.push_back({invoke.session, cause, now});
   platform::Invocation invocation;
   invocation.session = invoke.session;

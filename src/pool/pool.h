@@ -74,7 +74,7 @@ struct PoolOptions {
   // Where nodes dial us, if the platform's instances accept no connections.
   net::HostPort node_listen{"127.0.0.1", 0};
   std::optional<policy::WarmUpInterval::Options> warm_up = {};  // none: nodes are not kept warm
-  std::optional<BackupOptions> backup = {};  // none: nodes are not backed up
+  std::optional<BackupOptions> backup = {};                     // none: nodes are not backed up
   policy::BillingRule billing = {};
   policy::NodeSize node_size = {};
   Duration wake_deadline = std::chrono::seconds(5);
@@ -94,9 +94,7 @@ struct PoolStats {
   Counter takeovers{0};             // by an instance that is a copy of the one before
 };
 
-class Pool final : public platform::Observer,
-                   private ControlLink::Handler,
-                   private Backups::Host {
+class Pool final : public platform::Observer, private ControlLink::Handler, private Backups::Host {
  public:
   // REQUIRES: `platform` and the loops outlive the pool.
   Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions options);

@@ -39,9 +39,9 @@ Result<SyncCommand> DecodeSync(const FrameHeader& header, std::string_view meta)
   SyncCommand command;
   if (meta.size() < command.token.size() ||
       meta.size() > command.token.size() + kSyncAddressBytesMax) {
-    return Fail(ErrorCode::kProtocol,
-                fmt::format("a sync has {} bytes of metadata, not a token and an address",
-                            meta.size()));
+    return Fail(
+        ErrorCode::kProtocol,
+        fmt::format("a sync has {} bytes of metadata, not a token and an address", meta.size()));
   }
   command.session = SessionId(header.request);
   command.other = InstanceId(header.chunk.object.value());

@@ -19,8 +19,8 @@ FrameHeader OverTheWire(const FrameHeader& header) {
 }
 
 TEST(SyncFrames, ACommandArrivesAsItWasSent) {
-  SyncCommand sent{SessionId(7), InstanceId(0xABCD), true,           true,
-                   microseconds(12'345), 1'000'000,  {std::byte{9}}, "127.0.0.1:4000"};
+  SyncCommand sent{SessionId(7),         InstanceId(0xABCD), true,           true,
+                   microseconds(12'345), 1'000'000,          {std::byte{9}}, "127.0.0.1:4000"};
   EXPECT_EQ(DecodeSync(OverTheWire(EncodeSync(sent)), EncodeSyncTarget(sent)), sent);
   sent.is_source = sent.by_relay = false;
   sent.address.clear();
