@@ -269,9 +269,9 @@ void AddSessions(const SystemView& view, Families& out) {
              "Times that requests gave up the wait for a node: its chunks were taken as missing.");
   AddCounter(out, "node_requests_total", view.pool.requests_of_sessions,
              "Requests that nodes served, as they told when their sessions ended.");
-  AddCounter(out, "takeovers_total", view.pool.takeovers,
+  AddCounter(out, "failovers_total", view.pool.failovers,
              "Times that a node's peer went on as its primary instance.");
-  AddCounter(out, "chunks_kept_by_takeover_total", view.cache.chunks_kept,
+  AddCounter(out, "chunks_kept_by_failover_total", view.cache.chunks_kept,
              "Chunks that a peer had when it went on as the primary.");
   if (view.wakes == nullptr) return;
   auto& wakes = AddFamily(out, MetricType::Histogram, "wake_duration_seconds",

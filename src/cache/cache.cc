@@ -8,8 +8,8 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/failover.h"
 #include "cache/rebuilder.h"
-#include "cache/takeover.h"
 
 namespace infinicache::cache {
 namespace {
@@ -52,7 +52,7 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
   });
   pool_.set_on_instance_lost(
       [this](NodeId node, pool::Epoch epoch, InstanceId id) { OnInstanceLost(node, epoch, id); });
-  pool_.set_on_takeover([this](NodeId node, pool::Epoch epoch) { OnTakeover(node, epoch); });
+  pool_.set_on_failover([this](NodeId node, pool::Epoch epoch) { OnFailover(node, epoch); });
 }
 
 Cache::~Cache() = default;
@@ -143,24 +143,24 @@ void Cache::RepairLostOn(NodeId node) {
   } while (cursor != 0);
 }
 
-void Cache::OnTakeover(NodeId node, pool::Epoch epoch) {
+void Cache::OnFailover(NodeId node, pool::Epoch epoch) {
   Worker& worker = *workers_[node.value() % workers_.size()];
-  worker.loop().Spawn(TakeOver(worker, {node, epoch}));
+  worker.loop().Spawn(FailOver(worker, {node, epoch}));
 }
 
-net::Task<> Cache::TakeOver(Worker& worker, pool::Place taken) {
-  Takeover takeover(worker, taken);
-  co_await takeover.Run();
+net::Task<> Cache::FailOver(Worker& worker, pool::Place taken) {
+  Failover failover(worker, taken);
+  co_await failover.Run();
   if (worker.stopping()) co_return;
-  control_.Post([this, taken, kept = takeover.kept(), listed = takeover.listed()] {
-    EndTakeover(taken, kept, listed);
+  control_.Post([this, taken, kept = failover.kept(), listed = failover.listed()] {
+    EndFailover(taken, kept, listed);
   });
-  co_await takeover.FreeOrphans();
+  co_await failover.FreeOrphans();
 }
 
-void Cache::EndTakeover(pool::Place taken, std::uint64_t kept, std::uint64_t listed) {
-  if (stopping_ || !pool_.EndTakeover(taken.node, taken.epoch)) return;
-  LOG_INFO("takeover done node={}: {} of {} chunks are current", taken.node.value(), kept, listed);
+void Cache::EndFailover(pool::Place taken, std::uint64_t kept, std::uint64_t listed) {
+  if (stopping_ || !pool_.EndFailover(taken.node, taken.epoch)) return;
+  LOG_INFO("failover done node={}: {} of {} chunks are current", taken.node.value(), kept, listed);
   RepairLostOn(taken.node);
 }
 

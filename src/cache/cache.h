@@ -97,9 +97,9 @@ class Cache {
   net::Task<> Rebuild(std::vector<pool::Place> instances);
   void OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance);
   // A copy of the node's former instance goes on.
-  void OnTakeover(NodeId node, pool::Epoch epoch);
-  net::Task<> TakeOver(Worker& worker, pool::Place taken);
-  void EndTakeover(pool::Place taken, std::uint64_t kept, std::uint64_t listed);
+  void OnFailover(NodeId node, pool::Epoch epoch);
+  net::Task<> FailOver(Worker& worker, pool::Place taken);
+  void EndFailover(pool::Place taken, std::uint64_t kept, std::uint64_t listed);
   // Queues for repair what has a chunk on the node that is not there any more.
   void RepairLostOn(NodeId node);
   // Logs what has left since the last call as events; every kTellEvery.

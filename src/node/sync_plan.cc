@@ -1,15 +1,22 @@
 #include "node/sync_plan.h"
 
 #include <algorithm>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
 namespace infinicache::node {
 namespace {
 
-void OrderByUse(SyncPlan& plan) {
-  std::sort(plan.chunks.begin(), plan.chunks.end(),
+using Chunks = std::vector<std::shared_ptr<const Chunk>>;
+
+std::vector<ChunkId> ByUse(Chunks chunks) {
+  std::sort(chunks.begin(), chunks.end(),
             [](const auto& a, const auto& b) { return a->last_use() > b->last_use(); });
+  std::vector<ChunkId> ids;
+  ids.reserve(chunks.size());
+  for (const auto& chunk : chunks) ids.push_back(chunk->id());
+  return ids;
 }
 
 }  // namespace
@@ -22,14 +29,15 @@ std::optional<SyncPlan> PlanDelta(const ChunkStore& store, std::uint64_t since) 
   plan.removed = std::move(*removed);
   // What was stored again is sent again.
   std::erase_if(plan.removed, [&](const ChunkId& id) { return store.Find(id) != nullptr; });
+  Chunks fresh;
   for (auto& chunk : store.Chunks()) {
     if (chunk->stored_by() > since) {
-      plan.chunks.push_back(std::move(chunk));
+      fresh.push_back(std::move(chunk));
     } else if (chunk->expiry_set_by() > since) {
       plan.expiries.push_back({chunk->id(), chunk->meta().expires_at_ms});
     }
   }
-  OrderByUse(plan);
+  plan.chunks = ByUse(std::move(fresh));
   return plan;
 }
 
@@ -42,15 +50,16 @@ SyncPlan PlanByComparison(const ChunkStore& store, std::span<const wire::ChunkEx
     held.emplace(entry.chunk, entry.expires_at_ms);
     if (store.Find(entry.chunk) == nullptr) plan.removed.push_back(entry.chunk);
   }
+  Chunks fresh;
   for (auto& chunk : store.Chunks()) {
     const auto found = held.find(chunk->id());
     if (found == held.end()) {
-      plan.chunks.push_back(std::move(chunk));
+      fresh.push_back(std::move(chunk));
     } else if (found->second != chunk->meta().expires_at_ms) {
       plan.expiries.push_back({chunk->id(), chunk->meta().expires_at_ms});
     }
   }
-  OrderByUse(plan);
+  plan.chunks = ByUse(std::move(fresh));
   return plan;
 }
 

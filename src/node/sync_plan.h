@@ -2,14 +2,14 @@
 //
 // A delta knows up to which change the copy is current, and holds what was changed since; a
 // comparison knows the identities of all that the copy has. New chunks come in the order of their
-// last use, the latest first: a copy that is cut short has what is wanted most.
+// last use, the latest first: a copy that is cut short has what is wanted most. They are named and
+// not held, so that what is removed before it is sent gives its memory back.
 //
 // Pure. Cost: one pass over the store's chunks (about 50 ns each), and a sort of those that are
 // new.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -23,7 +23,7 @@ struct SyncPlan {
   std::uint64_t sequence = 0;  // the copy is current up to here when all is done
   std::vector<ChunkId> removed;
   std::vector<wire::ChunkExpiry> expiries;  // of chunks that the copy has
-  std::vector<std::shared_ptr<const Chunk>> chunks;
+  std::vector<ChunkId> chunks;
 };
 
 // For a copy that has all changes up to `since`. Nothing if the log does not reach back so far.

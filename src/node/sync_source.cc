@@ -46,10 +46,10 @@ net::Task<Status> SyncSource::Sync() {
   // Removals first: they make room.
   if (auto sent = co_await SendRemovals(std::move(plan.removed)); !sent) co_return sent;
   if (auto sent = co_await SendExpiries(std::move(plan.expiries)); !sent) co_return sent;
-  for (auto& chunk : plan.chunks) {
-    const std::shared_ptr<const Chunk> held = std::exchange(chunk, nullptr);
-    if (store_.Find(held->id()) != held) continue;  // removed meanwhile: the next round tells
-    if (auto sent = co_await SendChunk(*held); !sent) co_return sent;
+  for (const ChunkId& id : plan.chunks) {
+    const auto chunk = store_.Find(id);
+    if (chunk == nullptr) continue;  // removed meanwhile: the next round tells
+    if (auto sent = co_await SendChunk(*chunk); !sent) co_return sent;
     if (refusal_) co_return tl::make_unexpected(*refusal_);
   }
   if (auto status = co_await AwaitAnswers(0, 0); !status) co_return status;

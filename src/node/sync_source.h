@@ -10,7 +10,7 @@
 //
 // User requests go on meanwhile, on the same loop, and come first: one strip is sent at a time,
 // within the rate, and at most kUnansweredBytesMax are under way. What is changed meanwhile belongs
-// to the next round. Chunks are held, not copied.
+// to the next round. The chunk that is being sent is held, not copied.
 //
 // The peer counts as current only if everything was taken. If the round ends before, by Abort, the
 // deadline, or the peer, it keeps what it got, and the next round compares.

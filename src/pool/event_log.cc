@@ -14,8 +14,8 @@ std::string_view EventKindName(EventKind kind) {
       return "instance_reclaimed";
     case EventKind::kInstanceEnded:
       return "instance_ended";
-    case EventKind::kTookOver:
-      return "instance_took_over";
+    case EventKind::kFailedOver:
+      return "instance_failed_over";
     case EventKind::kInvocationFailed:
       return "invocation_failed";
     case EventKind::kObjectLost:

@@ -25,7 +25,7 @@ enum class EventKind : std::uint8_t {
   kInstanceStarted,
   kInstanceReclaimed,  // the platform took it away
   kInstanceEnded,      // it ended otherwise
-  kTookOver,           // an instance goes on that is a copy of the one before
+  kFailedOver,         // an instance goes on that is a copy of the one before
   kInvocationFailed,   // no instance came of an invocation
   kObjectLost,         // one object; says which, and with which instances
   kObjectsGone,        // so many objects left by one cause

@@ -4,7 +4,7 @@
 // that follows; 0 is "no instance lives". A chunk is placed on (node, epoch): when the epoch is no
 // longer the node's, the chunk is gone. Where an instance takes over that is a copy of the one
 // before (a backup), it gets an epoch of its own, and the `copied` epochs before that count as held
-// too, until it is known which of their chunks the copy has (cache/takeover.h). Chunk identities
+// too, until it is known which of their chunks the copy has (cache/failover.h). Chunk identities
 // contain the version, so that a copy which is behind lacks chunks, and never has others for them.
 #pragma once
 

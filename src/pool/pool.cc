@@ -337,7 +337,7 @@ void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
   if (node.machine.peer_instance() == InstanceId()) {
     Lose(id);
   } else {
-    AwaitTakeover(id);
+    AwaitFailover(id);
   }
 }
 
@@ -363,8 +363,8 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     if (warm_up_interval_) warm_up_interval_->OnFoundAlive(use.idle);
     return;
   }
-  const bool takes_over = !use.fresh && shared.epoch != 0;
-  if (!takes_over && shared.epoch != 0) Lose(id);
+  const bool fails_over = !use.fresh && shared.epoch != 0;
+  if (!fails_over && shared.epoch != 0) Lose(id);
   platform::Instance instance{id, use.instance, {}, 0};
   for (const platform::Instance& known : node.known) {
     if (known.id == use.instance) instance = known;
@@ -374,17 +374,17 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     node.instance = instance;
   }
   const Epoch epoch(++node.last_epoch);
-  if (takes_over) ++shared.copied;
+  if (fails_over) ++shared.copied;
   shared.bytes_limit = traits().node_memory_bytes;
   shared.epoch.store(epoch.value(), std::memory_order_release);
-  if (!takes_over) Add(stats_.instances_started);
+  if (!fails_over) Add(stats_.instances_started);
   LOG_DEBUG("node is up node={} instance={:016x} address={}", id.value(), use.instance.value(),
             instance.address.ToString());
-  events_.Add(clock_.WallNow(), takes_over ? EventKind::kTookOver : EventKind::kInstanceStarted, id,
-              use.instance, instance.address.host.empty() ? "" : instance.address.ToString());
-  Announce(id, epoch, instance, takes_over);
+  events_.Add(clock_.WallNow(), fails_over ? EventKind::kFailedOver : EventKind::kInstanceStarted,
+              id, use.instance, instance.address.host.empty() ? "" : instance.address.ToString());
+  Announce(id, epoch, instance, fails_over);
   if (backups_) backups_->OnPrimaryChanged(id);
-  if (takes_over) TakeOver(id, epoch);
+  if (fails_over) FailOver(id, epoch);
 }
 
 void Pool::KeepStanding(NodeId id) {

@@ -91,7 +91,7 @@ struct PoolStats {
   Counter demands{0};               // of links that may not send
   Counter requests_of_sessions{0};  // as the nodes told at their end
   Counter wakes_too_late{0};        // requests gave up the wait for a node
-  Counter takeovers{0};             // by an instance that is a copy of the one before
+  Counter failovers{0};             // by an instance that is a copy of the one before
 };
 
 class Pool final : public platform::Observer, private ControlLink::Handler, private Backups::Host {
@@ -109,13 +109,13 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   }
 
   // Called, on the control loop, when an instance took over that is a copy of the one before, as
-  // `epoch`. Which chunks it has is to be found out, and told by EndTakeover.
-  void set_on_takeover(std::function<void(NodeId, Epoch)> callback) {
-    on_takeover_ = std::move(callback);
+  // `epoch`. Which chunks it has is to be found out, and told by EndFailover.
+  void set_on_failover(std::function<void(NodeId, Epoch)> callback) {
+    on_failover_ = std::move(callback);
   }
   // What was stored in earlier epochs, and was not moved to `epoch`, is not there. False if
   // `epoch` is not the node's any more.
-  bool EndTakeover(NodeId node, Epoch epoch);
+  bool EndFailover(NodeId node, Epoch epoch);
 
   // Listens for nodes that dial, if the platform's do. Errors: as net::Listener::Listen.
   Status Listen();
@@ -215,8 +215,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void Tell(void (Backups::*event)(NodeId), NodeId node);
   void WatchSession(NodeId node);
   // The instance is gone, and has a peer that may answer instead.
-  void AwaitTakeover(NodeId node);
-  void TakeOver(NodeId node, Epoch epoch);
+  void AwaitFailover(NodeId node);
+  void FailOver(NodeId node, Epoch epoch);
   void KeepStanding(NodeId node);
   void UpdateGate(NodeId node);
   void UpdateState(NodeId node);
@@ -247,7 +247,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   net::Listener listener_;
   std::size_t arriving_ = 0;
   std::function<void(NodeId, Epoch, InstanceId)> on_instance_lost_;
-  std::function<void(NodeId, Epoch)> on_takeover_;
+  std::function<void(NodeId, Epoch)> on_failover_;
   policy::Meter meter_;
   PoolStats stats_;
   LatencyHistogram wakes_;

@@ -12,7 +12,11 @@ void Pool::Tell(void (Backups::*event)(NodeId), NodeId node) {
   });
 }
 
-void Pool::Do(NodeId id, const policy::PeerReady&) {
+void Pool::Do(NodeId id, const policy::PeerReady& ready) {
+  if (ready.fresh) {
+    Add(stats_.instances_started);
+    events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, id, ready.instance, "as a peer");
+  }
   Tell(&Backups::OnPeerReady, id);
 }
 
@@ -69,7 +73,7 @@ void Pool::OnSyncReport(NodeId id, InstanceId instance, const wire::SyncReport& 
 }
 
 // Chunks are neither readable nor lost until an instance answers: requests wait for it.
-void Pool::AwaitTakeover(NodeId id) {
+void Pool::AwaitFailover(NodeId id) {
   {
     const std::scoped_lock lock(mutex_);
     at(id).instance = {};
@@ -77,17 +81,17 @@ void Pool::AwaitTakeover(NodeId id) {
   Announce(id, Epoch(shared_[id.value()].epoch), {}, true);
 }
 
-void Pool::TakeOver(NodeId id, Epoch epoch) {
-  Add(stats_.takeovers);
+void Pool::FailOver(NodeId id, Epoch epoch) {
+  Add(stats_.failovers);
   LOG_INFO("peer took over node={} instance={:016x}", id.value(), at(id).instance.id.value());
-  if (on_takeover_) {
-    on_takeover_(id, epoch);
+  if (on_failover_) {
+    on_failover_(id, epoch);
   } else {
-    EndTakeover(id, epoch);
+    EndFailover(id, epoch);
   }
 }
 
-bool Pool::EndTakeover(NodeId node, Epoch epoch) {
+bool Pool::EndFailover(NodeId node, Epoch epoch) {
   NodeShared& shared = shared_[node.value()];
   if (shared.epoch != epoch.value()) return false;
   shared.copied = 0;

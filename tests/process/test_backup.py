@@ -55,9 +55,7 @@ def wait_until_asleep(server: Server) -> None:
 def kill_primaries(server: Server) -> None:
     """SIGKILLs the instance of every node that requests go to, all at once, and asleep."""
     wait_until_asleep(server)
-    for node in server.nodes():
-        if node.pid:
-            os.kill(node.pid, signal.SIGKILL)
+    server.kill_nodes(node.id for node in server.nodes() if node.pid)
 
 
 def test_all_primaries_may_be_killed_at_once() -> None:
@@ -68,15 +66,27 @@ def test_all_primaries_may_be_killed_at_once() -> None:
         kill_primaries(server)
         server.check(stored, "from the peers")
         metrics = server.metrics()
-        assert metrics("infinicache_takeovers_total") == NODES
+        assert metrics("infinicache_failovers_total") == NODES
         assert metrics("infinicache_objects_lost_total") == 0
-        wait_until(lambda: server.metrics()("infinicache_chunks_kept_by_takeover_total")
+        wait_until(lambda: server.metrics()("infinicache_chunks_kept_by_failover_total")
                    == OBJECTS * 4, "every chunk was kept")
         assert server.metrics()("infinicache_chunks_repaired_total") == 0
         # The peers are primaries now, and get peers of their own.
         wait_until_backed_up(server)
         kill_primaries(server)
         server.check(stored, "from the peers of the peers")
+
+
+def test_where_instances_accept_connections_they_need_no_relay() -> None:
+    with backed_up(preset="knative-like") as server:
+        stored = values(20)
+        server.fill(stored)
+        wait_until_backed_up(server)
+        kill_primaries(server)
+        server.check(stored, "from the peers")
+        metrics = server.metrics()
+        assert metrics("infinicache_failovers_total") == NODES
+        assert metrics("infinicache_objects_lost_total") == 0
 
 
 def test_without_backup_the_same_loses_everything() -> None:
@@ -122,7 +132,7 @@ def test_what_was_deleted_or_overwritten_does_not_come_back() -> None:
             client.call("PEXPIRE", stored[15].key, 1)
         wait_until_backed_up(server)
         kill_primaries(server)
-        server.check(newer + stored[16:], "after the takeover")
+        server.check(newer + stored[16:], "after the failover")
         with Client(server.port) as client:
             assert [client.get(value.key) for value in stored[10:16]] == [None] * 6
 

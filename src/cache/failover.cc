@@ -1,4 +1,4 @@
-#include "cache/takeover.h"
+#include "cache/failover.h"
 
 #include <utility>
 
@@ -12,22 +12,22 @@ constexpr Duration kLookEvery = std::chrono::milliseconds(20);
 
 }  // namespace
 
-Takeover::Takeover(Worker& worker, pool::Place taken)
+Failover::Failover(Worker& worker, pool::Place taken)
     : worker_(worker),
       taken_(taken),
       newest_(worker.shared().last_version.load(std::memory_order_relaxed)),
       changed_(worker.loop()),
       link_(worker.links().at(taken.node)) {}
 
-Takeover::~Takeover() {
+Failover::~Failover() {
   if (request_ != 0) link_.Forget(request_);
 }
 
-bool Takeover::IsOver() const {
+bool Failover::IsOver() const {
   return worker_.stopping() || link_.shared().epoch.load() != taken_.epoch.value();
 }
 
-net::Task<> Takeover::Run() {
+net::Task<> Failover::Run() {
   TimePoint deadline = net::EventLoop::Now() + kAnswerAtMost;
   std::uint64_t listed = 0;
   while (!done_ && !IsOver() && net::EventLoop::Now() < deadline) {
@@ -42,7 +42,7 @@ net::Task<> Takeover::Run() {
   Add(worker_.stats().chunks_kept, kept_);
 }
 
-void Takeover::Ask() {
+void Failover::Ask() {
   if (!link_.available() || link_.epoch() != taken_.epoch) return;
   wire::FrameHeader header;
   header.type = wire::FrameType::kInventory;
@@ -55,23 +55,23 @@ void Takeover::Ask() {
   link_.Send(header);
 }
 
-pool::FrameSink::Target Takeover::OnData(pool::Link&, const wire::FrameHeader& header) {
+pool::FrameSink::Target Failover::OnData(pool::Link&, const wire::FrameHeader& header) {
   page_ = std::make_shared<std::string>(header.payload_bytes, '\0');
   return {Target::Kind::kMemory, reinterpret_cast<std::byte*>(page_->data()), page_};
 }
 
-void Takeover::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
+void Failover::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   link.Forget(std::exchange(request_, 0));
   if (!IsOver()) TakePage(header);
   changed_.Notify();
 }
 
-void Takeover::OnLinkLost(pool::Link&, std::uint64_t) {
+void Failover::OnLinkLost(pool::Link&, std::uint64_t) {
   request_ = 0;
   changed_.Notify();
 }
 
-void Takeover::TakePage(const wire::FrameHeader& header) {
+void Failover::TakePage(const wire::FrameHeader& header) {
   const auto page = std::exchange(page_, nullptr);
   auto entries = header.type == wire::FrameType::kInventoryReply && page != nullptr
                      ? wire::ParseInventoryPage(*page)
@@ -101,7 +101,7 @@ void Takeover::TakePage(const wire::FrameHeader& header) {
   }
 }
 
-Verdict Takeover::Judge(Worker& worker, const wire::InventoryEntry& entry, pool::Place taken,
+Verdict Failover::Judge(Worker& worker, const wire::InventoryEntry& entry, pool::Place taken,
                         Version newest) {
   const ChunkId& chunk = entry.chunk;
   if (chunk.version > newest) return Verdict::kIgnore;  // written to this instance
@@ -121,7 +121,7 @@ Verdict Takeover::Judge(Worker& worker, const wire::InventoryEntry& entry, pool:
   return object->MovePlace(chunk.index, last, taken) ? Verdict::kKeep : Verdict::kFreeLater;
 }
 
-net::Task<> Takeover::FreeOrphans() {
+net::Task<> Failover::FreeOrphans() {
   const TimePoint begin = net::EventLoop::Now();
   while (!orphans_.empty() && !IsOver() && net::EventLoop::Now() < begin + kOrphanPatience)
     co_await changed_.Wait(net::EventLoop::Now() + kLookEvery);

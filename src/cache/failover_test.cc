@@ -1,4 +1,4 @@
-#include "cache/takeover.h"
+#include "cache/failover.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 namespace infinicache::cache {
 namespace {
 
-class TakeoverTest : public testing::Test {
+class FailoverTest : public testing::Test {
  protected:
-  TakeoverTest() : cluster_(Options()) {}
+  FailoverTest() : cluster_(Options()) {}
 
   static ClusterForTest::Options Options() {
     ClusterForTest::Options options;
@@ -32,7 +32,7 @@ class TakeoverTest : public testing::Test {
     return {place.node, pool::Epoch(place.epoch.value() + 1)};
   }
   Verdict Judge(const wire::InventoryEntry& entry, pool::Place taken) {
-    return Takeover::Judge(cluster_.worker(), entry, taken,
+    return Failover::Judge(cluster_.worker(), entry, taken,
                            Version(cluster_.cache().shared().last_version));
   }
 
@@ -40,7 +40,7 @@ class TakeoverTest : public testing::Test {
   const std::string value_ = ContentForTest(1, 2'000'000);
 };
 
-TEST_F(TakeoverTest, ACurrentChunkIsMovedToTheNewEpoch) {
+TEST_F(FailoverTest, ACurrentChunkIsMovedToTheNewEpoch) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 2);
   const pool::Place taken = Next(object, 2);
@@ -49,7 +49,7 @@ TEST_F(TakeoverTest, ACurrentChunkIsMovedToTheNewEpoch) {
   EXPECT_EQ(Judge(entry, taken), Verdict::kIgnore) << "listed again";
 }
 
-TEST_F(TakeoverTest, AChunkThatAReaderMissedIsFoundAgain) {
+TEST_F(FailoverTest, AChunkThatAReaderMissedIsFoundAgain) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 2);
   const pool::Place taken = Next(object, 2);
@@ -58,7 +58,7 @@ TEST_F(TakeoverTest, AChunkThatAReaderMissedIsFoundAgain) {
   EXPECT_EQ(object->place(2), taken);
 }
 
-TEST_F(TakeoverTest, AnOlderVersionIsFreed) {
+TEST_F(FailoverTest, AnOlderVersionIsFreed) {
   const ObjectRef older = cluster_.Put("key", value_);
   const auto entry = Listed(older, 0);
   const pool::Place taken = Next(older, 0);
@@ -66,7 +66,7 @@ TEST_F(TakeoverTest, AnOlderVersionIsFreed) {
   EXPECT_EQ(Judge(entry, taken), Verdict::kFree);
 }
 
-TEST_F(TakeoverTest, WhatTheDirectoryDoesNotKnowIsFreedLater) {
+TEST_F(FailoverTest, WhatTheDirectoryDoesNotKnowIsFreedLater) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 0);
   const pool::Place taken = Next(object, 0);
@@ -74,7 +74,7 @@ TEST_F(TakeoverTest, WhatTheDirectoryDoesNotKnowIsFreedLater) {
   EXPECT_EQ(Judge(entry, taken), Verdict::kFreeLater);
 }
 
-TEST_F(TakeoverTest, AChunkThatWasRepairedElsewhereIsFreed) {
+TEST_F(FailoverTest, AChunkThatWasRepairedElsewhereIsFreed) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 0);
   const pool::Place taken = Next(object, 0);
@@ -84,7 +84,7 @@ TEST_F(TakeoverTest, AChunkThatWasRepairedElsewhereIsFreed) {
   EXPECT_EQ(object->place(0), elsewhere);
 }
 
-TEST_F(TakeoverTest, AChunkUnderRepairIsLeftAlone) {
+TEST_F(FailoverTest, AChunkUnderRepairIsLeftAlone) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 0);
   const pool::Place taken = Next(object, 0);
@@ -95,11 +95,11 @@ TEST_F(TakeoverTest, AChunkUnderRepairIsLeftAlone) {
   object->repair_pending = false;
 }
 
-TEST_F(TakeoverTest, WhatWasWrittenSinceIsNotTouched) {
+TEST_F(FailoverTest, WhatWasWrittenSinceIsNotTouched) {
   const ObjectRef object = cluster_.Put("key", value_);
   const auto entry = Listed(object, 0);
   const Version before(object->version().value() - 1);
-  EXPECT_EQ(Takeover::Judge(cluster_.worker(), entry, Next(object, 0), before), Verdict::kIgnore);
+  EXPECT_EQ(Failover::Judge(cluster_.worker(), entry, Next(object, 0), before), Verdict::kIgnore);
 }
 
 }  // namespace

@@ -30,19 +30,19 @@ namespace infinicache::cache {
 // What becomes of a listed chunk.
 enum class Verdict : std::uint8_t { kKeep, kIgnore, kFree, kFreeLater };
 
-class Takeover final : private pool::FrameSink {
+class Failover final : private pool::FrameSink {
  public:
   static constexpr Duration kAnswerAtMost = std::chrono::seconds(10);
   static constexpr Duration kOrphanPatience = std::chrono::seconds(60);
 
-  Takeover(Worker& worker, pool::Place taken);
-  Takeover(const Takeover&) = delete;
-  Takeover& operator=(const Takeover&) = delete;
-  ~Takeover();
+  Failover(Worker& worker, pool::Place taken);
+  Failover(const Failover&) = delete;
+  Failover& operator=(const Failover&) = delete;
+  ~Failover();
 
   // Ends when all chunks are listed, or cannot be: then what was not listed counts as not there.
   net::Task<> Run();
-  // Frees what belongs to nothing. After Run, and after the end of the takeover was told.
+  // Frees what belongs to nothing. After Run, and after the end of the failover was told.
   net::Task<> FreeOrphans();
 
   std::uint64_t kept() const { return kept_; }
