@@ -212,10 +212,13 @@ class InfiniCache(Server):
         return super().is_ready() and self._admin("/readyz") is not None
 
     def nodes(self) -> list[dict]:
-        body = self._admin("/api/v1/nodes")
+        return sorted(json.loads(self.admin_text("/api/v1/nodes")), key=lambda node: node["id"])
+
+    def admin_text(self, path: str) -> str:
+        body = self._admin(path)
         if body is None:
-            raise BenchError(f"{self.name}: no answer from /api/v1/nodes")
-        return sorted(json.loads(body), key=lambda node: node["id"])
+            raise BenchError(f"{self.name}: no answer from {path}")
+        return body.decode()
 
     def lose_nodes(self, count: int) -> None:
         """Kills the processes of the first `count` nodes and waits until they are back, empty."""

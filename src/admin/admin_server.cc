@@ -6,6 +6,7 @@
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "admin/call_on.h"
@@ -14,6 +15,7 @@
 #include "admin/json.h"
 #include "admin/metrics.h"
 #include "admin/routes.h"
+#include "proxy/command.h"
 
 namespace infinicache::admin {
 namespace {
@@ -69,6 +71,15 @@ std::uint64_t ResidentBytes() {
   return resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+// Commands that read or write values: those of the group "string".
+std::uint64_t ValueCommands(std::span<const proxy::CommandStats> stats) {
+  const std::span<const proxy::CommandSpec> commands = proxy::Commands();
+  std::uint64_t calls = 0;
+  for (std::size_t i = 0; i < stats.size(); ++i)
+    if (commands[i].group == "string") calls += Read(stats[i].calls);
+  return calls;
+}
+
 // On the worker's loop.
 Task<LoopMemory> MeasureLoop(cache::Worker& worker, std::size_t index) {
   co_return LoopMemory{index, worker.budget().used(), worker.budget().limit(),
@@ -85,6 +96,7 @@ AdminServer::AdminServer(net::EventLoop& control, cache::Cache& cache, pool::Poo
       front_(front),
       options_(std::move(options)),
       started_at_(cache.shared().clock.WallNow()),
+      streams_(control, pool.events()),
       http_(control, [this](const HttpRequest& request) { return Answer(request); }) {}
 
 Task<HttpResponse> AdminServer::Answer(const HttpRequest& request) {
@@ -108,7 +120,10 @@ Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
       co_return Json(200, NodesJson(pool_.View()));
     case Endpoint::kDoctor:
       co_return co_await Doctor();
+    case Endpoint::kCost:
+      co_return Json(200, CostJson(Cost()));
     case Endpoint::kEvents:
+      if (WantsEventStream(request)) co_return StreamEvents(request);
       co_return co_await Events(request);
     case Endpoint::kReclaim:
       co_return Reclaim(request);
@@ -158,6 +173,32 @@ Task<HttpResponse> AdminServer::Events(const HttpRequest& request) {
   while (log.last_id() <= *after && !stopping_ && net::EventLoop::Now() < deadline)
     co_await control_.Sleep(kEventsPoll);
   co_return Json(200, EventsJson(log.After(*after, *limit), log.last_id()));
+}
+
+HttpResponse AdminServer::StreamEvents(const HttpRequest& request) {
+  const auto after = StreamBegin(request, pool_.events().last_id());
+  if (!after) return JsonError(after.error());
+  auto claim = streams_.Claim();
+  if (claim == nullptr) {
+    return JsonError(503, fmt::format("{} streams of events are open, as many as there may be: "
+                                      "close one, or ask without text/event-stream",
+                                      EventStreams::kStreamsMax));
+  }
+  HttpResponse response{.content_type = "text/event-stream", .body = {}};
+  response.stream = [this, claim = std::move(claim), begin = *after](net::HttpStream& stream) {
+    return streams_.Run(stream, begin);
+  };
+  return response;
+}
+
+CostView AdminServer::Cost() const {
+  policy::Meter meter = pool_.Metered();
+  meter.AddRequests(ValueCommands(front_.command_stats()));
+  return {.terms = options_.cost,
+          .report = ReportCost(meter, pool_.uptime(), options_.cost),
+          .instances = pool_.CountInstances(),
+          .nodes = CountByState(pool_.View()),
+          .warm_up_interval = pool_.warm_up_interval()};
 }
 
 HttpResponse AdminServer::Reclaim(const HttpRequest& request) {
@@ -226,6 +267,7 @@ Task<SystemView> AdminServer::View() {
       .wakes = &pool_.wakes(),
       .backups = pool_.backups(),
       .clients = front_.clients(),
+      .cost = Cost(),
       .loops = std::move(loops),
       .cache = cache_.stats(),
       .pool = pool_.stats(),

@@ -7,9 +7,13 @@
 //   GET  /api/v1/status                admin/json.h, as the next two
 //   GET  /api/v1/nodes
 //   GET  /api/v1/doctor                what is at risk, and what to expect (admin/doctor.h)
+//   GET  /api/v1/cost                  what the pool costs (admin/cost.h)
 //   GET  /api/v1/events?after=N&limit=L&wait_ms=W  life-cycle events with a number above N (0), at
 //                                      most L (1000); if there is none yet, answers when one comes,
-//                                      or after W milliseconds (0, at most kEventsWaitMax)
+//                                      or after W milliseconds (0, at most kEventsWaitMax).
+//                                      With Accept: text/event-stream, or ?stream=1, they are
+//                                      streamed as they happen (admin/event_stream.h); 503 beyond
+//                                      EventStreams::kStreamsMax streams
 //   GET  /api/v1/objects/{key}         the key percent-encoded
 //   POST /api/v1/test/reclaim?node=I   has the platform take the node's instance away; as the next
 //   POST /api/v1/test/corrupt?key=K&chunk=I&byte=N    flips a bit of a stored chunk; only with
@@ -27,6 +31,8 @@
 #include <vector>
 
 #include "admin/corrupt_chunk.h"
+#include "admin/cost.h"
+#include "admin/event_stream.h"
 #include "admin/system_view.h"
 #include "base/result.h"
 #include "cache/cache.h"
@@ -44,9 +50,7 @@ struct AdminOptions {
   std::string version;
   std::string platform;  // its name: "local"
   bool test_hooks = false;
-  std::string preset = {};
-  policy::Price price = {};        // of nodes
-  policy::Price provisioned = {};  // of the same memory elsewhere, by instance hours
+  CostTerms cost = {};
 };
 
 class AdminServer {
@@ -75,6 +79,8 @@ class AdminServer {
   net::HttpResponse Readiness() const;
   net::Task<net::HttpResponse> Doctor();
   net::Task<net::HttpResponse> Events(const net::HttpRequest& request);
+  net::HttpResponse StreamEvents(const net::HttpRequest& request);
+  CostView Cost() const;
   net::HttpResponse Reclaim(const net::HttpRequest& request);
   net::HttpResponse DescribeObject(std::string_view key);
   net::Task<net::HttpResponse> CorruptChunk(const net::HttpRequest& request);
@@ -88,6 +94,7 @@ class AdminServer {
   const AdminOptions options_;
   const WallMillis started_at_;
   bool stopping_ = false;
+  EventStreams streams_;
   net::HttpServer http_;
 };
 

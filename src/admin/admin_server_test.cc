@@ -16,6 +16,7 @@
 #include "net/frame_reader.h"
 #include "net/handshake.h"
 #include "net/http_client.h"
+#include "net/testing.h"
 #include "platform/platform.h"
 #include "wire/frame.h"
 #include "wire/session_frames.h"
@@ -134,7 +135,7 @@ class AdminServerTest : public testing::Test {
 
   void Start(bool test_hooks = false) {
     admin_.emplace(loop_, cache_, pool_, front_,
-                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks, {}, {}, {}});
+                   AdminOptions{{"127.0.0.1", 0}, "1.2.3", "manual", test_hooks, terms_});
     ASSERT_TRUE(admin_->Listen());
     admin_->Start();
   }
@@ -189,6 +190,7 @@ class AdminServerTest : public testing::Test {
   proxy::Server front_;
   std::vector<std::unique_ptr<FakeNode>> fakes_;
   std::set<std::uint32_t> made_ready_;
+  CostTerms terms_;
   std::optional<AdminServer> admin_;
 };
 
@@ -245,6 +247,70 @@ TEST_F(AdminServerTest, GivesEventsAfterANumberAndRefusesWhatIsNone) {
   EXPECT_TRUE(none.at("events").as_array().empty());
   for (const char* query : {"after=x", "after=-1", "limit=5000", "wait_ms=30001", "after="})
     ExpectError(Call("GET", std::string("/api/v1/events?") + query), 400);
+}
+
+TEST_F(AdminServerTest, TellsTheCostAtThePricesOfItsSettings) {
+  terms_.preset = "mine";
+  terms_.price = {"pods", "", "", "", policy::InstanceHoursPrice{1, 0, 0, 0, 0, false}};
+  Start();
+  MakeReady(3);
+  const auto response = Call("GET", "/api/v1/cost");
+  ASSERT_EQ(response.status, 200);
+  EXPECT_EQ(response.content_type, "application/json");
+  const json::value cost = json::parse(response.body);
+  EXPECT_EQ(cost.at("preset"), "mine");
+  EXPECT_EQ(cost.at("price").at("name"), "pods");
+  EXPECT_EQ(cost.at("sessions"), 3) << "those of the nodes that answered";
+  EXPECT_EQ(cost.at("nodes").at("active"), 3);
+  EXPECT_EQ(cost.at("nodes").at("total"), 4);
+  EXPECT_EQ(cost.at("requests"), 0);
+  EXPECT_EQ(cost.at("warm_up_interval_seconds"), nullptr);
+  EXPECT_THAT(Call("GET", "/metrics").body,
+              HasSubstr("\ninfinicache_sessions_total{cause=\"serving\"} 3\n"));
+}
+
+TEST_F(AdminServerTest, StreamsEventsAsTheyHappenToABoundedNumber) {
+  Start();
+  MakeReady(1);
+  std::vector<net::Socket> sockets;
+  const auto open = [&](const std::string& query) {
+    auto socket = net::RunTask(
+        loop_, net::Socket::Connect(loop_, admin_->address(), {}, net::TestDeadline()));
+    EXPECT_TRUE(socket);
+    const std::string request = "GET /api/v1/events" + query +
+                                " HTTP/1.1\r\nAccept: text/event-stream\r\n"
+                                "Last-Event-ID: 0\r\n\r\n";
+    std::array<iovec, 1> pieces{net::ToIovec(request)};
+    EXPECT_TRUE(net::RunTask(loop_, socket->WriteAll(pieces)));
+    sockets.push_back(std::move(*socket));
+  };
+  const auto read_until = [&](net::Socket& socket, std::string_view end) {
+    std::string text;
+    std::array<std::byte, 4096> buffer;
+    while (text.find(end) == std::string::npos) {
+      const auto bytes = net::RunTask(loop_, socket.ReadSome(buffer));
+      if (!bytes) break;
+      text.append(reinterpret_cast<const char*>(buffer.data()), *bytes);
+    }
+    return text;
+  };
+  for (std::size_t i = 0; i < EventStreams::kStreamsMax; ++i) {
+    open("");
+    const std::string begin = read_until(sockets.back(), "\"instance_started\"");
+    EXPECT_THAT(begin, HasSubstr("\r\nContent-Type: text/event-stream\r\n"));
+    EXPECT_THAT(begin, HasSubstr("id: 1\nevent: instance_started\ndata: {\"id\":1,"));
+  }
+  ExpectError(Call("GET", "/api/v1/events?stream=1"), 503);
+  EXPECT_EQ(Call("GET", "/api/v1/events").status, 200) << "other answers are still given";
+  MakeReady(2);
+  for (net::Socket& socket : sockets)
+    EXPECT_THAT(read_until(socket, "}\n\n"), HasSubstr("id: 2\n"));
+
+  sockets.pop_back();  // another may take its place
+  net::RunUntil(loop_, [&] { return Call("HEAD", "/api/v1/events?stream=1").status == 200; });
+  ExpectError(Call("GET", "/api/v1/events?stream=1&after=x"), 400);
+  admin_->Stop();
+  for (net::Socket& socket : sockets) EXPECT_EQ(read_until(socket, "never"), "");
 }
 
 TEST_F(AdminServerTest, AnInstanceIsReclaimedOnCommandOnlyWithTestHooks) {

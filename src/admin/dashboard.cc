@@ -27,6 +27,7 @@ body { margin: 0 auto; max-width: 1120px; padding: 20px; background: var(--page)
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 6px 14px; }
 h1 { font-size: 21px; margin: 0; }
 h2 { font-size: 13px; margin: 26px 0 8px; color: var(--dim); font-weight: 600; }
+h2 span { font-weight: 400; margin-left: 6px; }
 .dim { color: var(--dim); }
 #health { padding: 2px 11px; border-radius: 99px; color: var(--page); background: var(--dim);
   font-weight: 600; }
@@ -34,19 +35,27 @@ h2 { font-size: 13px; margin: 26px 0 8px; color: var(--dim); font-weight: 600; }
 #health.warn { background: var(--warn); }
 #health.bad { background: var(--bad); }
 .grid { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); }
-.nodes { grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); }
+.nodes { grid-template-columns: repeat(auto-fill, minmax(156px, 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 10px 12px; min-width: 0; }
 .card b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 .card .label { color: var(--dim); font-size: 13px; }
 .card.warn b { color: var(--warn); }
 .card.bad b { color: var(--bad); }
-.node { border-left: 4px solid var(--dim); font-size: 13px; font-variant-numeric: tabular-nums; }
-.node.active { border-left-color: var(--good); }
-.node.asleep { border-left-color: var(--fill); }
-.node.waking { border-left-color: var(--warn); }
-.node.starting { border-left-color: var(--warn); }
-.node.down { border-left-color: var(--bad); }
+.node { border-left: 4px solid; font-size: 13px; font-variant-numeric: tabular-nums; }
+.node { --state: var(--dim); border-left-color: var(--state); }
+.node .state { color: var(--state); font-weight: 600; }
+.node.active { --state: var(--good); }
+.node.asleep { --state: var(--fill); background: none; border-style: dashed;
+  border-left-style: solid; }
+.node.waking, .node.starting { --state: var(--warn); }
+.node.down { --state: var(--bad); }
+.wide { grid-column: span 2; }
+.parts { display: flex; }
+.parts i:nth-child(2) { background: var(--warn); }
+.parts i:nth-child(3) { background: var(--good); }
+.parts i:nth-child(4) { background: var(--bad); }
+.parts i:nth-child(5) { background: var(--dim); }
 .bar { height: 6px; margin: 7px 0 5px; border-radius: 3px; background: var(--line);
   overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--fill); }
@@ -60,8 +69,10 @@ h2 { font-size: 13px; margin: 26px 0 8px; color: var(--dim); font-weight: 600; }
 </header>
 <h2>Data</h2><div id="data" class="grid"></div>
 <h2>Redundancy</h2><div id="redundancy" class="grid"></div>
+<h2>Cost <span id="terms"></span></h2><div id="cost" class="grid"></div>
 <h2>Nodes <span id="counts"></span></h2><div id="nodes" class="grid nodes"></div>
-<noscript>This page needs JavaScript; see /api/v1/status and /metrics instead.</noscript>
+<noscript>This page needs JavaScript; see /api/v1/status, /api/v1/cost and /metrics instead.
+</noscript>
 <script>
 "use strict";
 const period = 2000;
@@ -92,6 +103,16 @@ function duration(seconds) {
 
 const count = (n) => Math.round(n).toLocaleString("en");
 
+// Two digits that count at least; cents.
+function dollars(amount) {
+  if (amount === null) return "–";
+  if (amount < 1e-9) return "$0";
+  const magnitude = Math.floor(Math.log10(amount));
+  return "$" + amount.toFixed(Math.min(11, Math.max(2, 1 - magnitude)));
+}
+
+const ratio = (r) => r >= 100 ? count(r) : r.toPrecision(3);
+
 function bar(used, limit) {
   const outer = make("div", "bar");
   const inner = make("i", "");
@@ -106,6 +127,54 @@ function tile(label, value, note, level) {
   return card;
 }
 
+// Shares of a whole, as a bar and in words. Parts are [name, amount].
+function parts(card, shares) {
+  const whole = shares.reduce((sum, [, amount]) => sum + amount, 0);
+  const outer = make("div", "bar parts");
+  outer.append(...shares.map(([, amount]) => {
+    const inner = make("i", "");
+    inner.style.width = (whole > 0 ? 100 * amount / whole : 0) + "%";
+    return inner;
+  }));
+  const words = shares.filter(([, amount]) => amount > 0)
+      .map(([name, amount]) => name + " " + Math.round(100 * amount / whole) + " %");
+  card.append(outer, make("span", "label", words.join(", ") || "nothing yet"));
+  return card;
+}
+
+function showCost(cost) {
+  at("terms").textContent = "preset " + cost.preset + ", billed as " + cost.price.name + " (" +
+      cost.price.date + ")";
+  const tiles = [
+    tile("per hour", dollars(cost.dollars_per_hour), dollars(cost.dollars) + " so far"),
+  ];
+  for (const [name, beside] of [["provisioned", cost.provisioned], ["storage", cost.storage]]) {
+    if (beside === null) continue;
+    const times = beside.ratio === null ? "" : ratio(beside.ratio) + " times the pool, ";
+    tiles.push(tile(name + ", per hour", dollars(beside.dollars_per_hour), times + beside.name));
+  }
+  const duty = cost.duty_cycle === null ? "–" : (100 * cost.duty_cycle).toPrecision(3) + " %";
+  const alive = cost.instances;
+  tiles.push(
+      tile("duty cycle", duty,
+           alive.busy + " busy, " + alive.idle + " idle, " + alive.frozen + " frozen"),
+      tile("sessions", count(cost.sessions), count(cost.cold_starts) + " cold starts, " +
+           cost.billed_seconds.toFixed(1) + " s billed"),
+      tile("a million requests", dollars(cost.dollars_per_million_requests),
+           count(cost.requests) + " so far"));
+  if (cost.warm_up_interval_seconds !== null) {
+    tiles.push(tile("warm-up", duration(Math.round(cost.warm_up_interval_seconds)),
+                    "idle at most, now"));
+  }
+  const shares = Object.entries(cost.causes)
+      .map(([name, sums]) => [name.replace("_", "-"), sums.dollars]);
+  shares.push(["standing", cost.standing.dollars]);
+  const causes = make("div", "card wide");
+  causes.append(make("span", "label", "where it goes"));
+  tiles.push(parts(causes, shares));
+  at("cost").replaceChildren(...tiles);
+}
+
 function health(status) {
   if (!status.ready) {
     return ["bad", "not ready: " + status.nodes.serving + " of " + status.nodes.needed +
@@ -116,7 +185,7 @@ function health(status) {
   return ["good", "healthy"];
 }
 
-function show(status, nodes, now) {
+function show(status, nodes, cost, now) {
   const [level, text] = health(status);
   at("health").className = level;
   at("health").textContent = text;
@@ -152,12 +221,15 @@ function show(status, nodes, now) {
       tile("instances ended", count(status.instances.ended),
            count(status.instances.started) + " started"));
 
-  at("counts").textContent = ["active", "asleep", "waking", "starting", "down"]
+  showCost(cost);
+
+  at("counts").textContent = ["active", "waking", "starting", "asleep", "down"]
+      .filter((state) => status.nodes[state] > 0)
       .map((state) => status.nodes[state] + " " + state).join(", ");
   at("nodes").replaceChildren(...nodes.map((node) => {
     const card = make("div", "card node " + node.state);
     const name = make("div", "row");
-    name.append(make("strong", "", "node " + node.id), make("span", "dim", node.state));
+    name.append(make("strong", "", "node " + node.id), make("span", "state", node.state));
     const fill = make("div", "row");
     fill.append(make("span", "", bytes(node.bytes_used)),
                 make("span", "dim", count(node.chunks) + " chunks"));
@@ -177,8 +249,9 @@ async function get(path) {
 
 async function poll() {
   try {
-    const [status, nodes] = await Promise.all([get("/api/v1/status"), get("/api/v1/nodes")]);
-    show(status, nodes, performance.now());
+    const [status, nodes, cost] = await Promise.all(
+        ["/api/v1/status", "/api/v1/nodes", "/api/v1/cost"].map(get));
+    show(status, nodes, cost, performance.now());
   } catch (error) {
     at("health").className = "bad";
     at("health").textContent = "no answer from the server; what is below is old";

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "admin/cost.h"
 #include "base/histogram.h"
 #include "net/http_server.h"
 
@@ -53,8 +54,7 @@ bool IsUtf8(std::string_view text) {
 }
 
 json::object NodeCounts(const SystemView& view) {
-  std::array<std::uint64_t, pool::kNodeStates> counts{};
-  for (const pool::NodeView& node : view.nodes) ++counts[static_cast<std::size_t>(node.state)];
+  const auto counts = CountByState(view.nodes);
   const auto count = [&](pool::NodeState state) { return counts[static_cast<std::size_t>(state)]; };
   return {{"total", view.nodes.size()},
           {"active", count(pool::NodeState::kActive)},
@@ -264,6 +264,10 @@ std::string DoctorJson(const DoctorView& view) {
         {"availability_per_hour", prediction.availability_per_hour}}},
       {"findings", std::move(findings)}};
   return json::serialize(answer);
+}
+
+std::string EventJson(const pool::Event& event) {
+  return json::serialize(EventRow(event));
 }
 
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id) {

@@ -24,6 +24,9 @@ std::string StatusJson(const SystemView& view);
 // See admin/doctor.h for what it is made of.
 std::string DoctorJson(const DoctorView& view);
 
+// {id, at_ms, kind, node, instance, detail}, on one line; of objects also their figures.
+std::string EventJson(const pool::Event& event);
+
 // {"events":[{"id","at_ms","kind","node","instance","detail"}],"last_id"}; `last_id` is the log's
 // newest number, so that a follower with nothing to show knows where it is.
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id);

@@ -5,6 +5,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <array>
+#include <chrono>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -306,6 +307,64 @@ void AddBackups(const SystemView& view, Families& out) {
   durations.metric.emplace_back().histogram = ToPrometheus(stats.durations);
 }
 
+Labels OfCause(policy::Cause cause) {
+  return {{"cause", std::string(policy::CauseName(cause))}};
+}
+
+void AddDollars(const CostView& cost, Families& out) {
+  const policy::CostReport& report = cost.report;
+  auto& dollars =
+      AddFamily(out, MetricType::Counter, "cost_dollars_total",
+                "What the pool has cost since the start, by cause; standing: billed by the hour.");
+  for (const policy::Cause cause : policy::kCauses)
+    AddSample(dollars, report.of(cause).dollars, OfCause(cause));
+  AddSample(dollars, report.standing_dollars, {{"cause", "standing"}});
+  auto& beside = AddFamily(out, MetricType::Counter, "cost_alternative_dollars_total",
+                           "What the same memory would have cost since the start elsewhere.");
+  if (report.provisioned) {
+    AddSample(beside, report.provisioned->dollars,
+              {{"kind", "provisioned"}, {"price", report.provisioned->name}});
+  }
+  if (report.storage) {
+    AddSample(beside, report.storage->dollars,
+              {{"kind", "storage"}, {"price", report.storage->name}});
+  }
+}
+
+void AddCost(const CostView& cost, Families& out) {
+  AddDollars(cost, out);
+  const struct {
+    std::string_view name;
+    std::string_view help;
+    double (*value)(const policy::CauseCost& of);
+  } sums[] = {
+      {"sessions_total", "Sessions that were answered or are over, by cause.",
+       [](const policy::CauseCost& of) { return static_cast<double>(of.sessions); }},
+      {"cold_starts_total", "Sessions among them that started their instance.",
+       [](const policy::CauseCost& of) { return static_cast<double>(of.cold_starts); }},
+      {"billed_seconds_total", "Their time as it is billed, rounded up.",
+       [](const policy::CauseCost& of) { return of.billed_seconds; }},
+      {"billed_gb_seconds_total", "Their billed time by memory; a GB is 2^30 bytes.",
+       [](const policy::CauseCost& of) { return of.gb_seconds; }},
+  };
+  for (const auto& sum : sums) {
+    auto& family = AddFamily(out, MetricType::Counter, sum.name, sum.help);
+    for (const policy::Cause cause : policy::kCauses)
+      AddSample(family, sum.value(cost.report.of(cause)), OfCause(cause));
+  }
+  AddGauge(out, "duty_cycle_ratio", cost.report.duty_cycle.value_or(0),
+           "Share of the nodes' time since the start in which they were in session.");
+  auto& instances =
+      AddFamily(out, MetricType::Gauge, "instances", "Instances that live, by what they do.");
+  AddSample(instances, static_cast<double>(cost.instances.busy), {{"state", "busy"}});
+  AddSample(instances, static_cast<double>(cost.instances.idle), {{"state", "idle"}});
+  AddSample(instances, static_cast<double>(cost.instances.frozen), {{"state", "frozen"}});
+  if (!cost.warm_up_interval) return;
+  AddGauge(out, "warm_up_interval_seconds",
+           std::chrono::duration<double>(*cost.warm_up_interval).count(),
+           "How long an instance may be idle at present before it is warmed up.");
+}
+
 }  // namespace
 
 std::string RenderMetrics(const SystemView& view) {
@@ -320,6 +379,7 @@ std::string RenderMetrics(const SystemView& view) {
   AddNodes(view, families);
   AddSessions(view, families);
   AddBackups(view, families);
+  if (view.cost) AddCost(*view.cost, families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

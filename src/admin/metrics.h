@@ -1,8 +1,9 @@
 // The Prometheus text exposition (format 0.0.4) of a SystemView.
 //
 // Names are infinicache_<noun>_<unit>[_total]. Labels are bounded: command (the command table),
-// node (the pool's size), loop, state, result. A command's latency histogram appears with its first
-// call; all other series exist from the start.
+// node (the pool's size), loop, state, result, cause, kind, price. A command's latency histogram
+// appears with its first call, the warm-up's interval only where nodes are warmed up; all other
+// series exist from the start.
 #pragma once
 
 #include <string>

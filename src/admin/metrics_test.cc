@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -27,6 +29,10 @@ class MetricsTest : public testing::Test {
                           .nodes_active = 1,
                           .nodes = nodes_,
                           .objects = 7,
+                          .cost = CostView{.terms = terms_,
+                                           .report = ReportCost(meter_, kDay, terms_),
+                                           .instances = {3, 2, 1},
+                                           .warm_up_interval = warm_up_},
                           .loops = {{.loop = 0, .budget_used_bytes = 5, .budget_limit_bytes = 9}},
                           .cache = cache_,
                           .pool = pool_,
@@ -47,6 +53,16 @@ class MetricsTest : public testing::Test {
     return values;
   }
 
+  static constexpr Duration kDay = std::chrono::hours(24);
+
+  // As prices of the table, of round figures.
+  CostTerms terms_{
+      "preset",
+      {"functions", "", "", "", policy::FunctionPrice{1'000'000, 2, 0, {Duration(1), {}}}},
+      policy::Price{"machines", "", "", "", policy::InstanceHoursPrice{3, 0, 0, 0, 0, false}},
+      std::nullopt};
+  policy::Meter meter_{policy::BillingRule{}};
+  std::optional<Duration> warm_up_;
   cache::CacheStats cache_;
   pool::PoolStats pool_;
   proxy::ProxyStats proxy_;
@@ -116,6 +132,29 @@ TEST_F(MetricsTest, NodesAreCountedByStateAndMeasuredOneByOne) {
   EXPECT_THAT(text, HasSubstr("infinicache_node_used_bytes{node=\"0\"} 11\n"));
   EXPECT_THAT(text, HasSubstr("infinicache_node_chunks{node=\"0\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("infinicache_node_limit_bytes{node=\"2\"} 1073741824\n"));
+}
+
+TEST_F(MetricsTest, CostIsToldByCauseBesideWhatElseWouldCost) {
+  const policy::NodeSize gb{kGiB, 0};
+  meter_.Add({policy::Cause::kServing, std::chrono::seconds(2), gb, true, std::chrono::seconds(1)});
+  meter_.Add({policy::Cause::kWarmUp, std::chrono::seconds(1), gb, false, Duration(0)}, 4);
+  meter_.AddPoolTime(2, gb, kDay);
+  warm_up_ = std::chrono::seconds(90);
+  const std::string text = Render();
+  for (const char* line :
+       {"cost_dollars_total{cause=\"serving\"} 7\n", "cost_dollars_total{cause=\"warm_up\"} 12\n",
+        "cost_dollars_total{cause=\"backup\"} 0\n", "cost_dollars_total{cause=\"repair\"} 0\n",
+        "cost_dollars_total{cause=\"standing\"} 0\n",
+        "cost_alternative_dollars_total{kind=\"provisioned\",price=\"machines\"} 144\n",
+        "_sessions_total{cause=\"warm_up\"} 4\n", "_cold_starts_total{cause=\"serving\"} 1\n",
+        "_billed_seconds_total{cause=\"serving\"} 3\n",
+        "_billed_gb_seconds_total{cause=\"warm_up\"} 4\n", "_instances{state=\"busy\"} 3\n",
+        "_instances{state=\"idle\"} 2\n", "_instances{state=\"frozen\"} 1\n",
+        "_warm_up_interval_seconds 90\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  EXPECT_THAT(text, testing::ContainsRegex("_duty_cycle_ratio 4.05.*e-05\n"));
+  EXPECT_THAT(text, Not(HasSubstr("kind=\"storage\""))) << "the table has no such price";
 }
 
 TEST_F(MetricsTest, SaysWhatRunsAndSinceWhen) {

@@ -16,7 +16,7 @@ struct Row {
   bool test_only = false;
 };
 
-constexpr std::array<Row, 11> kRows = {{
+constexpr std::array<Row, 12> kRows = {{
     {Endpoint::kDashboard, "GET", "/"},
     {Endpoint::kHealth, "GET", "/healthz"},
     {Endpoint::kReady, "GET", "/readyz"},
@@ -24,6 +24,7 @@ constexpr std::array<Row, 11> kRows = {{
     {Endpoint::kStatus, "GET", "/api/v1/status"},
     {Endpoint::kNodes, "GET", "/api/v1/nodes"},
     {Endpoint::kDoctor, "GET", "/api/v1/doctor"},
+    {Endpoint::kCost, "GET", "/api/v1/cost"},
     {Endpoint::kEvents, "GET", "/api/v1/events"},
     {.endpoint = Endpoint::kReclaim,
      .method = "POST",

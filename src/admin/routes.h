@@ -22,6 +22,7 @@ enum class Endpoint : std::uint8_t {
   kStatus,        // GET  /api/v1/status
   kNodes,         // GET  /api/v1/nodes
   kDoctor,        // GET  /api/v1/doctor
+  kCost,          // GET  /api/v1/cost
   kEvents,        // GET  /api/v1/events?after=…&limit=…&wait_ms=…
   kObject,        // GET  /api/v1/objects/{key}
   kReclaim,       // POST /api/v1/test/reclaim?node=…, only with test hooks

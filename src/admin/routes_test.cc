@@ -9,13 +9,15 @@
 namespace infinicache::admin {
 namespace {
 
-constexpr std::array<std::pair<const char*, Endpoint>, 6> kPages = {{
+constexpr std::array<std::pair<const char*, Endpoint>, 8> kPages = {{
     {"/", Endpoint::kDashboard},
     {"/healthz", Endpoint::kHealth},
     {"/readyz", Endpoint::kReady},
     {"/metrics", Endpoint::kMetrics},
     {"/api/v1/status", Endpoint::kStatus},
     {"/api/v1/nodes", Endpoint::kNodes},
+    {"/api/v1/cost", Endpoint::kCost},
+    {"/api/v1/events", Endpoint::kEvents},
 }};
 
 TEST(FindRoute, PagesAreThereForGetAndHeadOnly) {

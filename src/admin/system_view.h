@@ -7,10 +7,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "admin/cost.h"
 #include "base/clock.h"
 #include "cache/stats.h"
 #include "coding/code.h"
@@ -51,6 +53,7 @@ struct SystemView {
   const LatencyHistogram* wakes = nullptr;  // from invocations to PONGs
   const pool::Backups* backups = nullptr;   // null: off
   std::size_t clients = 0;
+  std::optional<CostView> cost = {};
   std::vector<LoopMemory> loops = {};  // those that answered in time
 
   const cache::CacheStats& cache;

@@ -180,7 +180,10 @@ class CommandLine {
   CLI::App& Add(CLI::App& parent, const std::string& name, const std::string& help, Command run) {
     CLI::App* command = parent.add_subcommand(name, help);
     command->get_formatter()->column_width(kFlagColumns);
-    command->final_callback([this, run = std::move(run)] { chosen_ = run; });
+    // CLI11 calls a command after those below it, which go before it.
+    command->final_callback([this, command, run = std::move(run)] {
+      if (command->get_subcommands().empty()) chosen_ = run;
+    });
     return *command;
   }
 
@@ -255,11 +258,12 @@ class CommandLine {
                            [](const Arguments& a) { return ShowPrices(a.prices); });
     AddPriceFlags(prices);
     prices.add_flag("--toml", arguments_.prices.toml, "print the program's own file, to be edited");
-    CLI::App* cost = app_.add_subcommand("cost", "Tell what a pool costs");
-    cost->require_subcommand(1);
-    cost->get_formatter()->column_width(kFlagColumns);
+    CLI::App& cost = Add(app_, "cost", "Show what a running server costs, and what beside it would",
+                         [](const Arguments& a) { return RunRemote(a, ShowCost); });
+    AddRemoteFlags(cost, arguments_);
+    cost.require_subcommand(0, 1);
     CLI::App& estimate =
-        Add(*cost, "estimate", "Reckon what a pool with a fixed schedule would cost",
+        Add(cost, "estimate", "Reckon what a pool with a fixed schedule would cost",
             [](const Arguments& a) { return CostEstimate(a.prices, a.estimate); });
     AddPriceFlags(estimate);
     AddEstimateFlags(estimate, arguments_.estimate);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <utility>
+#include <variant>
 
 #include "app/duration.h"
 #include "app/price_file.h"
@@ -34,6 +35,21 @@ Result<policy::Price> Find(const policy::PriceTable& table, std::string_view set
   return Fail(
       ErrorCode::kInvalidArgument,
       fmt::format("--{}: no price of nodes '{}'; `infinicache prices` lists them", setting, name));
+}
+
+std::optional<policy::Price> StoragePrice(const policy::PriceTable& table) {
+  const policy::Price* price = table.Find("s3-standard");
+  if (price != nullptr && price->storage() != nullptr) return *price;
+  const auto first = std::find_if(table.prices.begin(), table.prices.end(),
+                                  [](const auto& any) { return any.storage() != nullptr; });
+  return first == table.prices.end() ? std::nullopt : std::optional(*first);
+}
+
+// A quantum of the settings is billed by, in place of the price's rounding.
+void ApplyQuantum(const Settings& settings, policy::Price& price) {
+  auto* function = std::get_if<policy::FunctionPrice>(&price.terms);
+  if (function == nullptr || !settings.billing_quantum) return;
+  function->billing = {std::max(*settings.billing_quantum, Duration(1)), Duration(0)};
 }
 
 // Idle time of a node that costs as much as the fee of an invocation.
@@ -126,8 +142,11 @@ Result<Prices> LoadPrices(const Settings& settings) {
                 fmt::format("--provisioned-price: '{}' is not billed by instance hours",
                             settings.provisioned_price));
   }
-  return Prices{
-      std::move(*nodes), std::move(*provisioned), {settings.node_memory, preset.milli_vcpus}};
+  ApplyQuantum(settings, *nodes);
+  return Prices{std::move(*nodes),
+                std::move(*provisioned),
+                StoragePrice(table),
+                {settings.node_memory, preset.milli_vcpus}};
 }
 
 void ApplyPreset(const Settings& settings, const Prices& prices, platform::LocalOptions& options) {

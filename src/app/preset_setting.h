@@ -38,6 +38,7 @@ std::optional<pool::BackupOptions> BackupOptionsOf(const Settings& settings);
 struct Prices {
   policy::Price nodes;
   policy::Price provisioned;
+  std::optional<policy::Price> storage;  // S3 Standard, else the table's first; none: no such price
   policy::NodeSize node_size;
 };
 

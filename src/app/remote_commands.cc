@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "app/cost_text.h"
 #include "app/duration.h"
 #include "app/exit_code.h"
 #include "app/status_text.h"
@@ -136,6 +137,11 @@ int PrintDoctor(const boost::json::value& answer, bool json) {
   return HasFindings(answer) ? kExitDegraded : kExitOk;
 }
 
+int PrintCost(const boost::json::value& answer, bool json) {
+  if (!json) fmt::print("{}", CostText(answer));
+  return kExitOk;
+}
+
 }  // namespace
 
 int ShowStatus(const RemoteOptions& options) {
@@ -148,6 +154,10 @@ int ShowNodes(const RemoteOptions& options) {
 
 int ShowDoctor(const RemoteOptions& options) {
   return Show(options, "/api/v1/doctor", PrintDoctor);
+}
+
+int ShowCost(const RemoteOptions& options) {
+  return Show(options, "/api/v1/cost", PrintCost);
 }
 
 int ShowEvents(const RemoteOptions& options) {

@@ -1,6 +1,5 @@
-// `infinicache status`, `nodes`, `where`, `events`,
-// `doctor` and `reclaim`: questions to a running server's
-// admin interface.
+// `infinicache status`, `nodes`, `where`, `events`, `doctor`, `cost` and `reclaim`: questions to a
+// running server's admin interface.
 //
 // Each function asks on the calling thread, prints the answer (a text for people, or the server's
 // JSON) and returns the exit code: kExitCannotConnect when nobody listens there, kExitTimeout,
@@ -31,6 +30,7 @@ int ShowObject(const RemoteOptions& options);
 int ShowDoctor(const RemoteOptions& options);
 // With --json each event is a line of its own.
 int ShowEvents(const RemoteOptions& options);
+int ShowCost(const RemoteOptions& options);
 int ReclaimNode(const RemoteOptions& options);
 
 }  // namespace infinicache::app

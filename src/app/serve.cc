@@ -138,8 +138,12 @@ Service::Service(const LoadedSettings& loaded, std::string password, platform::L
   if (settings_.admin) {
     admin_ = std::make_unique<admin::AdminServer>(
         control_, *cache_, *pool_, *server_,
-        admin::AdminOptions{*settings_.admin, version_, settings_.platform, settings_.test_hooks,
-                            settings_.preset, prices_.nodes, prices_.provisioned});
+        admin::AdminOptions{
+            *settings_.admin,
+            version_,
+            settings_.platform,
+            settings_.test_hooks,
+            {settings_.preset, prices_.nodes, prices_.provisioned, prices_.storage}});
   }
 }
 

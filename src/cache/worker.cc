@@ -93,34 +93,37 @@ bool Worker::IsUsable(pool::Link& link) {
          link.shared().epoch.load(std::memory_order_acquire) == link.epoch().value();
 }
 
-std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
-                                        std::span<const NodeId> excluded) {
+// `bytes_wanted` of the node's memory; what it has free is another matter.
+std::vector<policy::NodeForPlacement> Worker::NodesForPlacement(std::uint64_t bytes_wanted,
+                                                                std::span<const NodeId> excluded) {
   std::vector<policy::NodeForPlacement> nodes;
   nodes.reserve(links_.all().size());
   for (const auto& link : links_.all()) {
+    const pool::NodeShared& shared = link->shared();
     const bool usable = IsUsable(*link) &&
+                        shared.bytes_limit.load(std::memory_order_relaxed) >= bytes_wanted &&
                         std::find(excluded.begin(), excluded.end(), link->node()) == excluded.end();
-    nodes.push_back({link->node(), link->shared().FreeBytes(), usable});
+    nodes.push_back({link->node(), shared.FreeBytes(), usable, shared.host});
   }
-  return policy::ChooseNodes(nodes, count, chunk_bytes, random_);
+  return nodes;
+}
+
+std::vector<std::uint32_t> Worker::HostsOf(std::span<const NodeId> nodes) {
+  std::vector<std::uint32_t> hosts;
+  for (const NodeId node : nodes) hosts.push_back(links_.at(node).shared().host);
+  return hosts;
+}
+
+std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
+                                        std::span<const NodeId> excluded) {
+  return policy::ChooseNodes(NodesForPlacement(chunk_bytes, excluded), count, chunk_bytes,
+                             HostsOf(excluded), random_);
 }
 
 std::vector<NodeId> Worker::ChooseFullNodes(std::size_t count, std::uint64_t chunk_bytes,
                                             std::span<const NodeId> excluded) {
-  std::vector<std::pair<std::uint64_t, NodeId>> fills;
-  for (const auto& link : links_.all()) {
-    if (!IsUsable(*link) || link->shared().bytes_limit.load() < chunk_bytes ||
-        std::find(excluded.begin(), excluded.end(), link->node()) != excluded.end())
-      continue;
-    fills.emplace_back(link->shared().FreeBytes(), link->node());
-  }
-  // Writers that come at the same time with all nodes full shall not all ask the same ones.
-  std::shuffle(fills.begin(), fills.end(), random_);
-  std::sort(fills.begin(), fills.end(),
-            [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::vector<NodeId> nodes;
-  for (std::size_t i = 0; i < std::min(count, fills.size()); ++i) nodes.push_back(fills[i].second);
-  return nodes;
+  return policy::ChooseFullNodes(NodesForPlacement(chunk_bytes, excluded), count, HostsOf(excluded),
+                                 random_);
 }
 
 }  // namespace infinicache::cache

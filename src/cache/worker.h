@@ -137,6 +137,10 @@ class Worker {
                                       std::span<const NodeId> excluded);
 
  private:
+  std::vector<policy::NodeForPlacement> NodesForPlacement(std::uint64_t bytes_wanted,
+                                                          std::span<const NodeId> excluded);
+  std::vector<std::uint32_t> HostsOf(std::span<const NodeId> nodes);
+
   CacheShared& shared_;
   net::EventLoop& loop_;
   pool::LoopLinks& links_;

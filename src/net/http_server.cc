@@ -11,6 +11,7 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <cerrno>
 #include <ctime>
 #include <optional>
 #include <set>
@@ -80,14 +81,25 @@ std::string ResponseHead(const HttpResponse& response, bool keep_alive) {
   const auto status = http::int_to_status(static_cast<unsigned>(response.status));
   std::string head = fmt::format(
       "HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nConnection: {}\r\n"
-      "Content-Type: {}\r\nContent-Length: {}\r\n",
+      "Content-Type: {}\r\n",
       response.status, std::string_view(http::obsolete_reason(status)),
-      fmt::gmtime(std::time(nullptr)), keep_alive ? "keep-alive" : "close", response.content_type,
-      response.body.size());
+      fmt::gmtime(std::time(nullptr)), keep_alive ? "keep-alive" : "close", response.content_type);
+  if (!response.stream) head += fmt::format("Content-Length: {}\r\n", response.body.size());
   for (const auto& [name, value] : response.headers) {
     head.append(name).append(": ").append(value).append("\r\n");
   }
   return head += "\r\n";
+}
+
+std::map<std::string, std::string> HeadersOf(const http::request<http::string_body>& message) {
+  std::map<std::string, std::string> headers;
+  for (const auto& field : message) {
+    std::string name(field.name_string());
+    for (char& letter : name)
+      if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+    headers[std::move(name)] = field.value();
+  }
+  return headers;
 }
 
 struct Refusal {
@@ -156,7 +168,7 @@ struct HttpServer::State {
   bool stopped = false;
 };
 
-class HttpServer::Connection {
+class HttpServer::Connection final : private HttpStream {
  public:
   Connection(std::shared_ptr<State> server, Socket socket)
       : server_(std::move(server)), socket_(std::move(socket)), timer_(server_->loop) {}
@@ -173,6 +185,8 @@ class HttpServer::Connection {
   Task<std::optional<Refusal>> CheckHead(Parser& parser);
   Task<bool> Receive();
   Task<bool> Send(const HttpResponse& response, bool with_body);
+  Task<bool> Write(std::string_view bytes) override;
+  bool IsOpen() override;
   Task<> Refuse(const Refusal& refusal);
   // From now on; makes whatever waits fail.
   void SetDeadline(Duration after);
@@ -198,8 +212,12 @@ Task<bool> HttpServer::Connection::ServeOne() {
   if (!request) co_return false;
   timer_.Cancel();
   const HttpResponse response = co_await server_->handler(*request);
-  const bool sent = co_await Send(response, request->method != "HEAD");
+  const bool with_body = request->method != "HEAD";
+  if (response.stream && with_body) keep_alive_ = false;
+  const bool sent = co_await Send(response, with_body);
   if (!sent) co_return false;
+  timer_.Cancel();
+  if (response.stream && with_body) co_await response.stream(*this);
   co_return keep_alive_;
 }
 
@@ -238,8 +256,9 @@ Task<std::optional<HttpRequest>> HttpServer::Connection::ReadRequest() {
     auto target = ParseHttpTarget(parser.get().target());
     keep_alive_ = parser.get().keep_alive();
     if (target) {
+      auto headers = HeadersOf(parser.get());
       co_return HttpRequest{parser.get().method_string(), std::move(*target),
-                            std::move(parser.get().body())};
+                            std::move(parser.get().body()), std::move(headers)};
     }
     refusal = Refusal{400, target.error().message};
   }
@@ -277,6 +296,22 @@ Task<bool> HttpServer::Connection::Send(const HttpResponse& response, bool with_
   std::array<iovec, 2> pieces{ToIovec(head), ToIovec(body)};
   const Status sent = co_await socket_.WriteAll(pieces);
   co_return sent.has_value();
+}
+
+Task<bool> HttpServer::Connection::Write(std::string_view bytes) {
+  SetDeadline(server_->options.request_timeout);
+  std::array<iovec, 1> pieces{ToIovec(bytes)};
+  const Status sent = co_await socket_.WriteAll(pieces);
+  timer_.Cancel();
+  co_return sent.has_value();
+}
+
+bool HttpServer::Connection::IsOpen() {
+  if (server_->stopped) return false;
+  // What a client sends meanwhile is left where it is: the connection ends with the stream.
+  char byte = 0;
+  const ssize_t got = ::recv(socket_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
 }
 
 Task<> HttpServer::Connection::Refuse(const Refusal& refusal) {

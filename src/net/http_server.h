@@ -2,7 +2,8 @@
 // client (net/http_client.h).
 //
 // It is not on the data path: one event loop, bodies as whole strings, everything bounded
-// (HttpServerOptions). Connections are kept alive, and pipelined requests answered in order. What
+// (HttpServerOptions). Connections are kept alive, and pipelined requests answered in order. An
+// answer whose end is not known when it begins is streamed (HttpStream). What
 // is not a request is answered with its status (400, 411, 413, 417, 431) and the connection closed;
 // a client that goes away or stalls costs its connection and nothing else. HEAD is answered like
 // GET, without the body.
@@ -37,7 +38,21 @@ struct HttpTarget {
 struct HttpRequest {
   std::string method;  // as sent: "GET"
   HttpTarget target;
-  std::string body;
+  std::string body = {};
+  std::map<std::string, std::string> headers = {};  // by lower-case name; of several, the last
+};
+
+// Where a streamed body goes, piece by piece.
+class HttpStream {
+ public:
+  // Sends all of `bytes`. False: the client is gone, does not take them within the server's
+  // request_timeout, or the server stops. The stream is then closed.
+  virtual Task<bool> Write(std::string_view bytes) = 0;
+  // False once the client has closed its side or the server stops. One system call.
+  virtual bool IsOpen() = 0;
+
+ protected:
+  ~HttpStream() = default;
 };
 
 struct HttpResponse {
@@ -47,6 +62,10 @@ struct HttpResponse {
   // Further header fields. A server adds them (they must hold no line breaks); a client gets all of
   // them but Content-Type.
   std::vector<std::pair<std::string, std::string>> headers = {};
+  // For a server: sends the body, instead of `body`; not called for HEAD. The connection ends with
+  // it, which is how the client sees the end. It looks at IsOpen now and then, and returns when
+  // that is false.
+  std::function<Task<>(HttpStream&)> stream = {};
 };
 
 // Parses "/path?a=1&b=2" (or its form with scheme and host). In the query '+' is a blank, as HTML
@@ -67,7 +86,8 @@ struct HttpServerOptions {
 
 class HttpServer {
  public:
-  // Answers one request, which lives until the task ends. It bounds its own time.
+  // Answers one request, which lives until the task ends, and so does what it streams. It bounds
+  // its own time.
   using Handler = std::function<Task<HttpResponse>(const HttpRequest&)>;
 
   // REQUIRES: what the handler refers to outlives its last call, so all connections (see

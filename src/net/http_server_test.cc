@@ -1,5 +1,6 @@
 #include "net/http_server.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -56,6 +57,12 @@ struct Echo {
       response.body.assign(std::stoul(request.target.query.at("bytes")), 'x');
       co_return response;
     }
+    if (request.target.path == "/stream") {
+      response.stream = [this](HttpStream& stream) { return Stream(stream); };
+      co_return response;
+    }
+    if (request.target.path == "/headers")
+      for (const auto& [name, value] : request.headers) seen += fmt::format("{}={}|", name, value);
     response.status = request.method == "POST" ? 201 : 200;
     response.content_type = "text/echo";
     response.headers.emplace_back("X-Path", PercentEncode(request.target.path));
@@ -67,8 +74,24 @@ struct Echo {
     co_return response;
   }
 
+  // Writes the pieces, then, until the stream is closed, `more` each time that it is released.
+  Task<> Stream(HttpStream& stream) {
+    ++streams;
+    for (const char* piece : {"one\n", "two\n"}) co_await stream.Write(piece);
+    while (stream.IsOpen()) {
+      if (!co_await released.Wait(EventLoop::Now() + kShort)) continue;
+      if (more.empty()) break;
+      written = co_await stream.Write(more);
+    }
+    --streams;
+  }
+
   Notification released;
   int requests = 0;
+  int streams = 0;
+  std::string more;
+  std::optional<bool> written;
+  std::string seen;
 };
 
 class HttpTest : public testing::Test {
@@ -360,6 +383,73 @@ TEST_F(HttpTest, OneConnectionTooManyIsRefusedAndTheOthersGoOn) {
   EXPECT_TRUE(Call("GET", "/free"));
   Write(second, "GET /b HTTP/1.1\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(Read(second), EndsWith("GET /b|"));
+}
+
+TEST_F(HttpTest, HeadersComeByTheirNameInLowerCase) {
+  Start();
+  Exchange("GET /headers HTTP/1.1\r\nX-One: a b\r\nLAST-Event-ID: 7\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(echo_.seen, "connection=close|last-event-id=7|x-one=a b|");
+}
+
+TEST_F(HttpTest, AStreamIsSentPieceByPieceAndEndsWithItsConnection) {
+  Start();
+  Socket socket = Connect();
+  Write(socket, "GET /stream HTTP/1.1\r\n\r\n");
+  const std::string begin = Read(socket, "two\n");
+  EXPECT_THAT(begin, StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(begin, HasSubstr("\r\nConnection: close\r\n"));
+  EXPECT_THAT(begin, testing::Not(HasSubstr("Content-Length")));
+  EXPECT_THAT(begin, EndsWith("\r\n\r\none\ntwo\n"));
+  echo_.more = "three\n";
+  echo_.released.Notify();
+  EXPECT_EQ(Read(socket, "three\n"), "three\n") << "the stream outlives its first pieces";
+  echo_.more.clear();
+  echo_.released.Notify();
+  EXPECT_EQ(Read(socket), "");
+  RunUntilNobodyIsConnected();
+}
+
+TEST_F(HttpTest, HeadOfAStreamDoesNotBeginIt) {
+  Start();
+  Socket socket = Connect();
+  Write(socket, "HEAD /stream HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(Read(socket, "\r\n\r\n"), StartsWith("HTTP/1.1 200 "));
+  Write(socket, "GET /b HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(Read(socket), EndsWith("GET /b|")) << "the connection goes on";
+  EXPECT_EQ(echo_.streams, 0);
+}
+
+TEST_F(HttpTest, AStreamSeesThatItsClientLeft) {
+  Start();
+  Socket socket = Connect();
+  Write(socket, "GET /stream HTTP/1.1\r\n\r\n");
+  Read(socket, "two\n");
+  EXPECT_EQ(echo_.streams, 1);
+  socket.Close();
+  RunUntilNobodyIsConnected();
+  EXPECT_EQ(echo_.streams, 0);
+}
+
+TEST_F(HttpTest, AClientThatTakesNothingEndsItsStream) {
+  Start({.request_timeout = kShort});
+  Socket socket = Connect();
+  Write(socket, "GET /stream HTTP/1.1\r\n\r\n");
+  Read(socket, "two\n");
+  echo_.more.assign(64 * kMiB, 'x');  // more than sockets hold
+  echo_.released.Notify();
+  RunUntilNobodyIsConnected();
+  EXPECT_EQ(echo_.written, false);
+}
+
+TEST_F(HttpTest, StopEndsStreams) {
+  Start();
+  Socket socket = Connect();
+  Write(socket, "GET /stream HTTP/1.1\r\n\r\n");
+  Read(socket, "two\n");
+  server_->Stop();
+  EXPECT_EQ(Read(socket), "");
+  RunUntil(loop_, [this] { return loop_.active_tasks() == 0; });
+  EXPECT_EQ(echo_.streams, 0);
 }
 
 TEST_F(HttpTest, StopClosesEveryConnectionAndRefusesNewOnes) {

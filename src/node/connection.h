@@ -73,7 +73,7 @@ class Connection final : private SessionHost::Control {
   static constexpr std::size_t kInventoryRepliesMax = 4;  // unsent
 
   Connection(NodeContext& context, net::Socket socket);
-  ~Connection();
+  ~Connection() override;
 
   // Accepted from the proxy: authenticates it and serves it until the link ends; returns why.
   net::Task<Error> Run();

@@ -100,6 +100,9 @@ class Platform {
   // Takes an instance of the node away, as a provider may at any time.
   // Errors: kNotFound (the node has no instance that is ready).
   virtual Status Reclaim(NodeId node) = 0;
+  // The host that runs the node's instances, or would: nodes with equal numbers share one. Where
+  // the platform does not know, each node has its own. From any thread; never changes.
+  virtual std::uint32_t HostOf(NodeId node) const { return node.value(); }
   // As far as the platform knows.
   virtual InstanceCounts Count() const = 0;
   // Ends every instance, in order first and by force after `grace`, and waits for their end. No

@@ -50,10 +50,14 @@ double PerHour(double dollars, double hours) {
   return Quotient(dollars, hours).value_or(0);
 }
 
+double VcpuSeconds(Wide milli_cpu_ns) {
+  return Seconds(milli_cpu_ns) / kMilli;
+}
+
 double SessionDollars(const FunctionPrice& price, const SessionSums& sums) {
   return static_cast<double>(sums.sessions) * price.request_dollars_per_million / kMillion +
          GbSeconds(sums.billed_byte_ns) * price.dollars_per_gb_second +
-         Seconds(sums.billed_milli_cpu_ns) / kMilli * price.dollars_per_vcpu_second;
+         VcpuSeconds(sums.billed_milli_cpu_ns) * price.dollars_per_vcpu_second;
 }
 
 CauseCost CostOf(const Price& price, const SessionSums& sums, double hours) {
@@ -63,6 +67,7 @@ CauseCost CostOf(const Price& price, const SessionSums& sums, double hours) {
   cost.cold_starts = sums.cold_starts;
   cost.billed_seconds = Seconds(sums.billed_ns);
   cost.gb_seconds = GbSeconds(sums.billed_byte_ns);
+  cost.vcpu_seconds = VcpuSeconds(sums.billed_milli_cpu_ns);
   cost.dollars = function == nullptr ? 0 : SessionDollars(*function, sums);
   cost.dollars_per_hour = PerHour(cost.dollars, hours);
   return cost;
@@ -157,6 +162,7 @@ CostReport Meter::Report(const Price& price, Duration elapsed, const Price* prov
   }
   report.dollars_per_hour = PerHour(report.dollars, report.hours);
   report.cache_gb_hours = standing.gb_hours;
+  report.cache_vcpu_hours = standing.vcpu_hours;
   report.requests = requests_;
   report.dollars_per_gb_hour = Quotient(report.dollars, standing.gb_hours);
   report.dollars_per_million_requests =

@@ -71,6 +71,7 @@ struct CauseCost {
   std::uint64_t cold_starts = 0;
   double billed_seconds = 0;
   double gb_seconds = 0;
+  double vcpu_seconds = 0;
   double dollars = 0;
   double dollars_per_hour = 0;
 };
@@ -90,8 +91,9 @@ struct CostReport {
   double standing_dollars = 0;                // of what is billed by the hour, whatever it does
   double dollars = 0;                         // causes + standing
   double dollars_per_hour = 0;
-  double cache_gb_hours = 0;   // memory of the pool * time
-  std::uint64_t requests = 0;  // of clients
+  double cache_gb_hours = 0;    // memory of the pool * time
+  double cache_vcpu_hours = 0;  // its CPU * time
+  std::uint64_t requests = 0;   // of clients
   std::optional<double> dollars_per_gb_hour;
   std::optional<double> dollars_per_million_requests;
   std::optional<double> duty_cycle;  // awake time / (nodes * elapsed); two instances may exceed 1

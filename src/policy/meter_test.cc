@@ -137,6 +137,9 @@ TEST(Meter, BillsStandingPodsByWhatTheyRequestWhetherAwakeOrNot) {
   const CostReport report = meter.Report(pods, hours(3), nullptr, nullptr);
   EXPECT_NEAR(report.standing_dollars, 60 * 0.0049 + 15 * 0.0445, 1e-12);
   EXPECT_EQ(report.dollars, report.standing_dollars);
+  EXPECT_DOUBLE_EQ(report.cache_gb_hours, 60);
+  EXPECT_DOUBLE_EQ(report.cache_vcpu_hours, 15);
+  EXPECT_DOUBLE_EQ(report.of(Cause::kServing).vcpu_seconds, 1800);
 }
 
 }  // namespace

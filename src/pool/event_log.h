@@ -5,6 +5,9 @@
 // Events have consecutive numbers from 1 on, so that a follower asks for what came after the last
 // one that it saw, and notices when some have been dropped meanwhile.
 //
+// Sessions are no events: they begin and end many times a second, and would push out all else. The
+// meter counts them (Pool::Metered).
+//
 // Thread-safety: none; the control loop. Cost: O(1) to add; memory is bounded by the rings and by
 // kDetailBytesMax for each event.
 #pragma once
@@ -26,6 +29,7 @@ enum class EventKind : std::uint8_t {
   kInstanceReclaimed,  // the platform took it away
   kInstanceEnded,      // it ended otherwise
   kFailedOver,         // an instance goes on that is a copy of the one before
+  kSecondInstance,     // it is ready while another one of its node lives
   kInvocationFailed,   // no instance came of an invocation
   kObjectLost,         // one object; says which, and with which instances
   kObjectsGone,        // so many objects left by one cause

@@ -45,6 +45,7 @@ struct NodeShared {
   // What the proxy has changed there: chunks stored, and messages that freed some or set expiries.
   std::atomic<std::uint64_t> changes{0};
   std::atomic<std::uint64_t> bytes_stored{0};
+  std::uint32_t host = 0;  // platform::Platform::HostOf; set before there are threads
 
   // What was stored in epoch `e` can be asked for.
   bool Holds(Epoch e) const {

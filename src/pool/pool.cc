@@ -49,6 +49,7 @@ Pool::Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions op
   for (std::size_t i = 0; i < options_.nodes; ++i) {
     nodes_.push_back(std::make_unique<Node>(control_, MachineOptions(), random_(),
                                             policy::WarmUp(now, random_)));
+    shared_[i].host = platform_.HostOf(NodeId(static_cast<NodeId::Value>(i)));
     if (traits().standing) continue;
     shared_[i].bytes_limit = traits().node_memory_bytes;
     shared_[i].state = NodeState::kAsleep;
@@ -151,6 +152,11 @@ void Pool::OnLinkEvent(NodeId node, LinkEvent event) {
 void Pool::OnInstanceReady(const platform::Instance& instance) {
   if (stopping_) return;
   Node& node = at(instance.node);
+  // Where ends are not told, those before it may be gone.
+  if (traits().tells_ends && !node.known.empty()) {
+    events_.Add(clock_.WallNow(), EventKind::kSecondInstance, instance.node, instance.id,
+                fmt::format("beside {:016x}", node.known.back().id.value()));
+  }
   if (node.known.size() == kKnownMax) node.known.erase(node.known.begin());
   node.known.push_back(instance);
   if (!traits().inbound) return;
@@ -206,12 +212,12 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   const TimePoint now = net::EventLoop::Now();
   const bool was_active = node.machine.state() == policy::NodeMachine::State::kActive;
   auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
-  if (!was_active && node.machine.state() == policy::NodeMachine::State::kActive) {
-    node.active_since = now;
-    for (const OpenSession& session : node.sessions) {
-      if (session.id == pong.session)
-        wakes_.Observe(std::chrono::duration<double>(now - session.invoked).count());
-    }
+  const bool woke = !was_active && node.machine.state() == policy::NodeMachine::State::kActive;
+  if (woke) node.active_since = now;
+  for (OpenSession& session : node.sessions) {
+    if (session.id != pong.session) continue;
+    if (!session.ponged) session.ponged = now;
+    if (woke) wakes_.Observe(std::chrono::duration<double>(now - session.invoked).count());
   }
   Apply(id, actions);
   if (node.machine.instance() == pong.instance) {
@@ -459,7 +465,7 @@ policy::Meter Pool::Metered() const {
   const TimePoint now = net::EventLoop::Now();
   for (const auto& node : nodes_) {
     for (const OpenSession& session : node->sessions)
-      meter.Add({session.cause, now - session.invoked, options_.node_size});
+      if (session.ponged) meter.Add({session.cause, now - *session.ponged, options_.node_size});
   }
   meter.AddPoolTime(nodes_.size(), options_.node_size, uptime());
   return meter;

@@ -131,7 +131,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   std::size_t active() const;
   const platform::Traits& traits() const { return platform_.traits(); }
   platform::InstanceCounts CountInstances() const { return platform_.Count(); }
-  // What the sessions have used, those under way included, and the pool's time until now.
+  // What the sessions have used, and the pool's time until now. Of those under way it counts what
+  // is certain, the time since their PONG, so that no sum ever falls.
   policy::Meter Metered() const;
   Duration uptime() const { return net::EventLoop::Now() - started_; }
   // How long an instance may be idle at present before it is warmed up; none if never.
@@ -160,6 +161,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     SessionId id;
     policy::Cause cause = policy::Cause::kServing;
     TimePoint invoked;
+    std::optional<TimePoint> ponged = {};
   };
   struct Node {
     Node(net::EventLoop& loop, const policy::NodeMachine::Options& options, std::uint64_t seed,

@@ -1,5 +1,6 @@
 #include "pool/pool.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -79,15 +80,23 @@ class FakePlatform final : public platform::Platform {
   }
 
   // The instance of `node` ends, as by a kill.
-  void End(NodeId node, const platform::InstanceEnd& end = {false, "killed by a test"}) {
+  void End(NodeId node, const platform::InstanceEnd& end = {false, "killed by a test"},
+           Duration session = Duration(0)) {
     servers_[node]->Stop();
     retired_.push_back(std::move(servers_[node]));
     servers_.erase(node);
     platform::SessionEnd session_end;
     session_end.fault = Error{ErrorCode::kUnavailable, end.reason};
     session_end.reclaimed = end.reclaimed;
+    session_end.duration = session;
     observer_->OnSessionEnded(node, sessions_[node], session_end);
     observer_->OnInstanceEnded(instances[node], end);
+  }
+  // Tells of one more instance of `node`, which nobody can reach.
+  void StartBeside(NodeId node) {
+    platform::Instance instance = instances[node];
+    instance.id = InstanceId(4711);
+    observer_->OnInstanceReady(instance);
   }
   platform::InstanceCounts Count() const override { return {servers_.size(), 0, 0}; }
 
@@ -177,6 +186,36 @@ TEST_F(PoolTest, TellsWhatHappenedInItsEvents) {
   EXPECT_EQ(kinds["instance_started"], 5);
   EXPECT_EQ(kinds["instance_ended"], 1);
   EXPECT_EQ(kinds["instance_reclaimed"], 1);
+}
+
+TEST_F(PoolTest, TellsOfAnInstanceBesideAnother) {
+  StartAndConnect();
+  const InstanceId first = platform_.instances[NodeId(1)].id;
+  platform_.StartBeside(NodeId(1));
+  const auto events = pool_.events().After(3, 100);
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(EventKindName(events[0].kind), "second_instance");
+  EXPECT_EQ(events[0].node, NodeId(1));
+  EXPECT_EQ(events[0].detail, fmt::format("beside {:016x}", first.value()));
+}
+
+TEST_F(PoolTest, MetersSessionsFromTheirPongAndNoSumFallsWhenTheyEnd) {
+  platform_.failing = 1;
+  Start();
+  EXPECT_EQ(pool_.Metered().Total().sessions, 0U) << "nobody has answered yet";
+  AwaitConnected(3);
+  const policy::SessionSums open = pool_.Metered().Total();
+  EXPECT_EQ(open.sessions, 3U) << "an invocation that failed is none";
+  net::RunTask(loop_, loop_.Sleep(milliseconds(2)));
+  const policy::SessionSums later = pool_.Metered().Total();
+  EXPECT_TRUE(later.billed_ns > open.billed_ns) << "those under way go on";
+
+  const auto duration = std::chrono::hours(1);  // as the platform says
+  platform_.End(NodeId(1), {false, "killed by a test"}, duration);
+  const policy::SessionSums ended = pool_.Metered().Total();
+  EXPECT_EQ(ended.sessions, 3U);
+  EXPECT_TRUE(ended.billed_ns > later.billed_ns);
+  EXPECT_EQ(pool_.Metered().sums(policy::Cause::kServing).sessions, 3U);
 }
 
 TEST_F(PoolTest, StartsAnInstanceOfEveryNodeAndLinksToIt) {

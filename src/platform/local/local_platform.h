@@ -74,6 +74,9 @@ class LocalPlatform final : public Platform {
   void set_observer(Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId node, const Invocation& invocation) override;
   Status Reclaim(NodeId node) override;
+  std::uint32_t HostOf(NodeId node) const override {
+    return static_cast<std::uint32_t>(node.value() / options_.nodes_per_host);
+  }
   InstanceCounts Count() const override;
   void Stop(Duration grace) override;
 
@@ -90,7 +93,6 @@ class LocalPlatform final : public Platform {
   Duration DrawColdStart();
   std::vector<std::string> Arguments(NodeId node) const;
   Result<std::unique_ptr<Process>> Spawn(NodeId node);
-  std::uint64_t HostOf(NodeId node) const { return node.value() / options_.nodes_per_host; }
   // The memory of the bandwidth that the node's host has; -1 if that is unlimited.
   Result<int> HostBandwidth(NodeId node);
   Process* IdleInstance(NodeId node);
@@ -111,7 +113,7 @@ class LocalPlatform final : public Platform {
   LocalOptions options_;
   Observer* observer_ = nullptr;
   std::map<NodeId, Processes> processes_;
-  std::map<std::uint64_t, int> host_bandwidths_;                  // by host: net::SharedRate
+  std::map<std::uint32_t, int> host_bandwidths_;                  // by host: net::SharedRate
   std::map<SessionId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
   Random random_;
   policy::ReclaimSchedule reclaims_;
