@@ -67,12 +67,16 @@ struct Dirt {
 class NodeBackup {
  public:
   static constexpr Duration kRetryMin = std::chrono::seconds(2);
-  // Every interval is shortened by up to this share of it, the first one by any share: nodes that
-  // were filled together are not backed up together.
+  // Every interval is shortened by up to this share of it, the first one by more: nodes that were
+  // filled together are not backed up together.
   static constexpr double kJitter = 0.1;
+  static constexpr double kFirstJitter = 0.5;
 
-  NodeBackup(TimePoint now, Random& random) : since_(now), shortened_(random.Unit()) {}
+  NodeBackup(TimePoint now, Random& random)
+      : since_(now), shortened_(kFirstJitter * random.Unit()) {}
 
+  // There is nothing to send now: the interval begins with the next change.
+  void OnClean(TimePoint now) { since_ = now; }
   // A round ended; the peer is current now, or not.
   void OnRound(bool succeeded, TimePoint now, Random& random);
   // Nothing while there is nothing to send. It moves with the interval, and may have passed.

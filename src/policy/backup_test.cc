@@ -74,19 +74,27 @@ TEST(NodeBackup, AnEmptyNodeAndACleanOneAreNeverDue) {
   EXPECT_TRUE(backup.Next(interval, {.chunks = 1, .changes = 1, .bytes = 0}));
 }
 
-TEST(NodeBackup, NodesOfOneTimeAreSpreadOverTheFirstInterval) {
+TEST(NodeBackup, NodesOfOneTimeAreSpreadOverHalfTheFirstInterval) {
   Random random(2);
-  const BackupInterval interval(Fixed(minutes(5)));
+  const BackupInterval interval(Fixed(minutes(4)));
   int early = 0;
   for (int i = 0; i < 100; ++i) {
     const NodeBackup backup(kStart, random);
     const TimePoint next = *backup.Next(interval, {1, 1, 1});
-    EXPECT_GE(next, kStart);
-    EXPECT_LE(next, kStart + minutes(5));
-    early += next < kStart + minutes(2) ? 1 : 0;
+    EXPECT_GE(next, kStart + minutes(2));
+    EXPECT_LE(next, kStart + minutes(4));
+    early += next < kStart + minutes(3) ? 1 : 0;
   }
-  EXPECT_GT(early, 20);
-  EXPECT_LT(early, 60);
+  EXPECT_GT(early, 30);
+  EXPECT_LT(early, 70);
+}
+
+TEST(NodeBackup, TheIntervalBeginsWithTheFirstChange) {
+  Random random(5);
+  const BackupInterval interval(Fixed(minutes(4)));
+  NodeBackup backup(kStart, random);
+  backup.OnClean(kStart + hours(1));
+  EXPECT_GE(*backup.Next(interval, {1, 1, 1}), kStart + hours(1) + minutes(2));
 }
 
 TEST(NodeBackup, ARoundBeginsTheIntervalAnew) {

@@ -78,11 +78,13 @@ std::size_t Backups::running() const {
 
 std::size_t Backups::dirty() const {
   std::size_t count = 0;
-  for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
-    const policy::Dirt dirt = DirtOf(NodeId(i));
-    count += dirt.chunks > 0 && dirt.changes > 0 ? 1 : 0;
-  }
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i) count += IsDirty(NodeId(i)) ? 1 : 0;
   return count;
+}
+
+bool Backups::IsDirty(NodeId id) const {
+  const policy::Dirt dirt = DirtOf(id);
+  return dirt.chunks > 0 && dirt.changes > 0;
 }
 
 policy::Dirt Backups::DirtOf(NodeId id) const {
@@ -101,6 +103,7 @@ void Backups::Look() {
     if (shared_[i].epoch != 0) ++alive;
     if (nodes_[i].stage != Stage::kNone && now >= nodes_[i].deadline)
       End(NodeId(i), BackupResult::kTooLate);
+    if (!IsDirty(NodeId(i))) nodes_[i].schedule.OnClean(now);
   }
   interval_.OnLived(passed * static_cast<int>(alive));
   // From node to node in turn, so that none is passed over for ever.

@@ -119,6 +119,7 @@ class Backups {
 
   Node& at(NodeId node) { return nodes_[node.value()]; }
   policy::Dirt DirtOf(NodeId node) const;
+  bool IsDirty(NodeId node) const;
   void Look();
   void Begin(NodeId node);
   void SendSource(NodeId node);
