@@ -339,12 +339,11 @@ void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
     std::erase_if(node.known, [&](const auto& other) { return other.id == lost.instance; });
   }
   if (backups_) backups_->OnReclaimed();
-  if (node.instance.id != lost.instance) return;
-  if (node.machine.peer_instance() == InstanceId()) {
-    Lose(id);
-  } else {
-    AwaitFailover(id);
-  }
+  const bool has_peer = node.machine.peer_instance() != InstanceId();
+  if (node.instance.id == lost.instance && has_peer) return AwaitFailover(id);
+  // Of one whose failover was awaited, its peer.
+  const bool was_awaited = node.instance.id == InstanceId() && shared_[id.value()].epoch != 0;
+  if (node.instance.id == lost.instance || (was_awaited && !has_peer)) Lose(id);
 }
 
 void Pool::Lose(NodeId id) {
