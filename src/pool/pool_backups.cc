@@ -79,6 +79,10 @@ void Pool::AwaitFailover(NodeId id) {
     at(id).instance = {};
   }
   Announce(id, Epoch(shared_[id.value()].epoch), {}, true);
+  // At once, so that what the peer lacks is repaired soon.
+  control_.Post([this, id] {
+    if (!stopping_) Apply(id, at(id).machine.OnWarmUpDue(net::EventLoop::Now()));
+  });
 }
 
 void Pool::FailOver(NodeId id, Epoch epoch) {
