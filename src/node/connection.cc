@@ -232,7 +232,11 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kSyncOpen:
       case FrameType::kSyncClose:
-        HandleSyncState(header);
+        if (is_control_) {
+          if (context_.on_sync_over) context_.on_sync_over(SessionId(header.request));
+        } else {
+          HandleSyncState(header);
+        }
         break;
       case FrameType::kCorruptForTest:
         if (context_.test_hooks && context_.store.FlipBitForTest(header.chunk, header.offset)) {

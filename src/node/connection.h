@@ -56,6 +56,8 @@ struct NodeContext {
   bool sync_open = false;  // a round is under way, and nobody else has changed the store in it
   // The proxy begins a backup in which this instance takes part.
   std::function<void(const wire::SyncCommand&)> on_sync = {};
+  // The proxy says that the backup of a session is over, and the peer has returned.
+  std::function<void(SessionId)> on_sync_over = {};
   // The link by which another instance backs itself up here; told when there is one.
   Connection* sync_link = nullptr;
   std::function<void()> on_sync_linked = {};

@@ -41,8 +41,14 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
       listener_(loop),
       linked_(loop),
       sync_linked_(loop),
+      sync_over_(loop),
       random_(sessions_.instance().value()) {
   context_.on_sync = [this](const wire::SyncCommand& command) { OnSync(command); };
+  context_.on_sync_over = [this](SessionId session) {
+    if (session != sync_session_) return;
+    sync_released_ = true;
+    sync_over_.Notify();
+  };
   context_.on_sync_linked = [this] { sync_linked_.Notify(); };
 }
 
@@ -69,12 +75,24 @@ void NodeServer::Invoke(const Invocation& invocation) {
   if (invocation.proxy.host.empty()) {
     sessions_.Announce();
   } else {
-    loop_.Spawn(LinkAndAnnounce(invocation));
+    invocation_ = invocation;
+    linked_.Notify();
+    if (!std::exchange(announcing_, true)) loop_.Spawn(LinkAndAnnounce());
   }
 }
 
+net::Task<> NodeServer::LinkAndAnnounce() {
+  SessionId done;
+  while (!stopping_ && invocation_.session != done) {
+    const Invocation invocation = invocation_;
+    co_await LinkAndAnnounce(invocation);
+    done = invocation.session;
+  }
+  announcing_ = false;
+}
+
 // The control link comes last: when the proxy reads the PONG, the data links stand.
-net::Task<> NodeServer::LinkAndAnnounce(Invocation invocation) {
+net::Task<> NodeServer::LinkAndAnnounce(const Invocation& invocation) {
   const TimePoint deadline = net::EventLoop::Now() + kLinksPatience;
   const auto current = [&] { return !stopping_ && sessions_.session() == invocation.session; };
   for (std::uint16_t i = 0; i < invocation.data_links; ++i)
@@ -138,17 +156,23 @@ net::Task<Error> NodeServer::DialAndServe(std::uint16_t number, net::HostPort pr
 
 void NodeServer::OnSync(const wire::SyncCommand& command) {
   if (stopping_ || !sessions_.Accepts()) return;
-  AbortSync();
+  // One that was given up without a word; the proxy tries again.
+  if (command.is_source && sync_session_ != SessionId()) return AbortSync();
   loop_.Spawn(command.is_source ? BackUp(command) : BeBackup(command));
 }
 
 void NodeServer::AbortSync() {
   if (sync_source_ != nullptr) sync_source_->Abort();
+  if (sync_session_ != SessionId()) sync_over_.Notify();
   if (context_.sync_link != nullptr) context_.sync_link->Close();
 }
 
+// The session goes on until the peer's is over: of two idle instances a platform takes the one that
+// was used last, and that should be this one.
 net::Task<> NodeServer::BackUp(wire::SyncCommand command) {
   sessions_.Begin();
+  sync_session_ = command.session;
+  sync_released_ = false;
   wire::SyncReport report;
   report.session = command.session;
   const Status status = co_await BackUpTo(command, report.totals);
@@ -158,6 +182,11 @@ net::Task<> NodeServer::BackUp(wire::SyncCommand command) {
   }
   if (sessions_.session() == command.session)
     sessions_.SendControl(wire::EncodeSyncReport(report), wire::EncodeSyncTotals(report.totals));
+  const TimePoint patience = net::EventLoop::Now() + kSyncPatience;
+  while (!stopping_ && !sync_released_ && sessions_.session() == command.session &&
+         net::EventLoop::Now() < patience)
+    (void)co_await sync_over_.Wait(patience);
+  sync_session_ = SessionId();
   sessions_.Finish();
 }
 

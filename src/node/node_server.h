@@ -88,7 +88,9 @@ class NodeServer {
 
   net::Task<> AcceptLinks();
   net::Task<> Serve(net::Socket socket);
-  net::Task<> LinkAndAnnounce(Invocation invocation);
+  // One at a time; it goes on with an invocation that comes meanwhile.
+  net::Task<> LinkAndAnnounce();
+  net::Task<> LinkAndAnnounce(const Invocation& invocation);
   void EnsureDialled(std::uint16_t number, const net::HostPort& proxy);
   net::Task<> KeepLinked(std::uint16_t number, net::HostPort proxy);
   net::Task<Error> DialAndServe(std::uint16_t number, net::HostPort proxy);
@@ -102,8 +104,13 @@ class NodeServer {
   std::list<Connection*> connections_;
   std::map<std::uint16_t, Dialled> dialled_;
   net::Notification linked_;
+  Invocation invocation_;  // the last one
+  bool announcing_ = false;
   SyncSource* sync_source_ = nullptr;  // while it runs
   net::Notification sync_linked_;
+  net::Notification sync_over_;
+  SessionId sync_session_;  // whose backup this instance has to send
+  bool sync_released_ = false;
   Random random_;
   bool stopping_ = false;
 };

@@ -217,6 +217,7 @@ void Backups::End(NodeId id, BackupResult result) {
   const TimePoint now = net::EventLoop::Now();
   if (stage == Stage::kWakingPrimary || stage == Stage::kWakingAgain) host_.PrimaryWanted(id);
   if (by_relay_) relay_.Close(node.token);
+  host_.RoundOver(id);
   Add(stats_.rounds[static_cast<std::size_t>(result)]);
   node.schedule.OnRound(result == BackupResult::kDone, now, random_);
   if (result != BackupResult::kDone) {

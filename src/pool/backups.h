@@ -72,6 +72,8 @@ class Backups {
     // Sends the command to the primary, or to the peer, with its session and the other's address.
     // False if it is not in session.
     virtual bool Command(NodeId node, wire::SyncCommand command) = 0;
+    // The round is over. A primary that was commanded may end when its peer has.
+    virtual void RoundOver(NodeId node) = 0;
 
    protected:
     ~Host() = default;

@@ -26,7 +26,10 @@ class FakeHost final : public Backups::Host {
     return true;
   }
 
+  void RoundOver(NodeId) override { ++rounds_over; }
+
   std::vector<std::string> calls;
+  int rounds_over = 0;
   bool peer_possible = true;
 
  private:
@@ -82,6 +85,7 @@ TEST_F(BackupsTest, ByTheRelayThePrimaryIsCommandedBeforeThePeerIsWoken) {
   EXPECT_EQ(backups_->dirty(), 1U);
   backups_->OnReport(NodeId(2), {SessionId(1), {}, {3, 300, 400, 1, 0, 0}});
   EXPECT_EQ(Ended(BackupResult::kDone), 1U);
+  EXPECT_EQ(host_.rounds_over, 1);
   EXPECT_EQ(Read(backups_->stats().traffic_bytes), 400U);
   EXPECT_EQ(backups_->dirty(), 0U);
 }

@@ -193,6 +193,7 @@ void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionE
     if (end.ran) meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
     node.sessions.erase(open);
   }
+  ReleasePrimary(id);
   if (end.fault && (!end.ran || !traits().tells_ends)) {
     Add(stats_.invocations_failed);
     events_.Add(clock_.WallNow(), EventKind::kInvocationFailed, id, InstanceId(),

@@ -180,6 +180,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     policy::Cause wanted_for = policy::Cause::kServing;  // what the requests that wait are for
     TimePoint active_since{};
     bool wanted_for_backup = false;  // one of the machine's demands is
+    bool round_over = false;         // the primary is to be told
+    SessionId peer_session;          // of the last round
     SessionId session;               // the machine's, as it was last seen
   };
   // Connections of nodes whose handshake is under way.
@@ -213,6 +215,9 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void PrimaryWanted(NodeId node) override;
   bool WantPeer(NodeId node) override;
   bool Command(NodeId node, wire::SyncCommand command) override;
+  void RoundOver(NodeId node) override;
+  // Lets the primary go once the platform says that its peer has returned.
+  void ReleasePrimary(NodeId node);
   // Soon: not within the handling of another event of the node.
   void Tell(void (Backups::*event)(NodeId), NodeId node);
   void WatchSession(NodeId node);

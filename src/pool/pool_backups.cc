@@ -44,8 +44,28 @@ void Pool::PrimaryWanted(NodeId id) {
 
 bool Pool::WantPeer(NodeId id) {
   const policy::Actions actions = at(id).machine.OnPeerDemand(net::EventLoop::Now());
+  if (!actions.empty()) at(id).peer_session = at(id).machine.peer_session();
   Apply(id, actions);
   return !actions.empty();
+}
+
+void Pool::RoundOver(NodeId id) {
+  at(id).round_over = true;
+  ReleasePrimary(id);
+}
+
+void Pool::ReleasePrimary(NodeId id) {
+  Node& node = at(id);
+  const bool peer_runs =
+      std::any_of(node.sessions.begin(), node.sessions.end(),
+                  [&](const OpenSession& session) { return session.id == node.peer_session; });
+  if (!node.round_over || peer_runs) return;
+  node.round_over = false;
+  wire::FrameHeader over;
+  over.type = wire::FrameType::kSyncClose;
+  over.request = node.machine.session().value();
+  for (const auto& control : node.controls)
+    if (control->instance() == node.machine.instance()) (void)control->Send(over, {});
 }
 
 bool Pool::Command(NodeId id, wire::SyncCommand command) {

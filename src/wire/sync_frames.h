@@ -9,6 +9,7 @@
 //                who is dialled
 //   kSyncReport  of the source, at the end: request = session, status;
 //                metadata: SyncTotals (48 bytes)
+//   kSyncClose   to the source: request = session; the round is over, and the peer has returned
 //
 // On the link between the two, which the source uses as a proxy would (put, delete, set_expiry,
 // inventory):
