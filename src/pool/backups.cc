@@ -12,6 +12,7 @@ namespace {
 constexpr auto kLookEvery = std::chrono::milliseconds(50);
 // That the report of a round whose peer has ended may still take.
 constexpr auto kReportGrace = std::chrono::seconds(1);
+constexpr auto kRestoreAtMost = std::chrono::seconds(10);
 
 BackupResult ResultOf(const wire::SyncReport& report) {
   if (!report.failure) return BackupResult::kDone;
@@ -144,8 +145,13 @@ wire::SyncCommand Backups::CommandOf(const Node& node, bool is_source) const {
 // By the relay the primary is commanded first: it stays in session while the peer is woken.
 void Backups::OnPrimaryReady(NodeId id) {
   Node& node = at(id);
-  if (node.stage != Stage::kWakingPrimary && node.stage != Stage::kWakingAgain) return;
+  if (!WantsPrimary(node.stage)) return;
   host_.PrimaryWanted(id);
+  if (node.stage == Stage::kRestoring) {
+    // It finds that the relay is closed, and waits for the peer's end.
+    (void)host_.Command(id, CommandOf(node, true));
+    return End(id, BackupResult::kInterrupted);
+  }
   if (node.stage == Stage::kWakingAgain) return SendSource(id);
   node.stage = Stage::kWakingPeer;
   if (by_relay_ && !host_.Command(id, CommandOf(node, true)))
@@ -160,15 +166,15 @@ void Backups::SendSource(NodeId id) {
 }
 
 void Backups::OnPrimaryFailed(NodeId id) {
-  const Stage stage = at(id).stage;
-  if (stage == Stage::kWakingPrimary || stage == Stage::kWakingAgain)
-    End(id, BackupResult::kNoPrimary);
+  if (WantsPrimary(at(id).stage)) End(id, BackupResult::kNoPrimary);
 }
 
 void Backups::OnPrimaryEnded(NodeId id) {
-  const Stage stage = at(id).stage;
-  if (stage == Stage::kSyncing || (by_relay_ && stage == Stage::kWakingPeer))
-    End(id, BackupResult::kInterrupted);
+  Node& node = at(id);
+  if (node.stage != Stage::kSyncing && !(by_relay_ && node.stage == Stage::kWakingPeer)) return;
+  node.stage = Stage::kRestoring;
+  node.deadline = std::min(node.deadline, net::EventLoop::Now() + kRestoreAtMost);
+  host_.WantPrimary(id);
 }
 
 void Backups::OnPeerReady(NodeId id) {
@@ -215,7 +221,7 @@ void Backups::End(NodeId id, BackupResult result) {
   Node& node = at(id);
   const Stage stage = std::exchange(node.stage, Stage::kNone);
   const TimePoint now = net::EventLoop::Now();
-  if (stage == Stage::kWakingPrimary || stage == Stage::kWakingAgain) host_.PrimaryWanted(id);
+  if (WantsPrimary(stage)) host_.PrimaryWanted(id);
   if (by_relay_) relay_.Close(node.token);
   host_.RoundOver(id);
   Add(stats_.rounds[static_cast<std::size_t>(result)]);

@@ -104,7 +104,16 @@ class Backups {
   std::size_t dirty() const;
 
  private:
-  enum class Stage : std::uint8_t { kNone, kWakingPrimary, kWakingPeer, kWakingAgain, kSyncing };
+  // kRestoring: the primary ended too early. It is woken beside the peer, and kept until that has
+  // returned, so that the peer is not the one that the platform takes next.
+  enum class Stage : std::uint8_t {
+    kNone,
+    kWakingPrimary,
+    kWakingPeer,
+    kWakingAgain,
+    kSyncing,
+    kRestoring
+  };
   struct Node {
     explicit Node(policy::NodeBackup its_schedule) : schedule(its_schedule) {}
     policy::NodeBackup schedule;
@@ -125,6 +134,11 @@ class Backups {
   void Look();
   void Begin(NodeId node);
   void SendSource(NodeId node);
+  // Whether the round waits for the primary to wake.
+  static bool WantsPrimary(Stage stage) {
+    return stage == Stage::kWakingPrimary || stage == Stage::kWakingAgain ||
+           stage == Stage::kRestoring;
+  }
   void End(NodeId node, BackupResult result);
   wire::SyncCommand CommandOf(const Node& node, bool is_source) const;
 

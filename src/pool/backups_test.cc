@@ -142,6 +142,9 @@ TEST_F(BackupsTest, TheEndOfASessionEndsTheRound) {
   AwaitCalls(1);
   backups_->OnPrimaryReady(NodeId(0));
   backups_->OnPrimaryEnded(NodeId(0));
+  EXPECT_EQ(host_.calls.back(), "want 0") << "beside the peer, to be the one that was used last";
+  backups_->OnPrimaryReady(NodeId(0));
+  EXPECT_EQ(host_.calls.back(), "source 0");
   EXPECT_EQ(Ended(BackupResult::kInterrupted), 1U);
   EXPECT_EQ(backups_->dirty(), 1U);
   backups_->OnReport(NodeId(0), {});  // late: nothing is running

@@ -27,7 +27,7 @@ void Pool::Do(NodeId id, const policy::PeerGone&) {
 void Pool::WatchSession(NodeId id) {
   Node& node = at(id);
   const SessionId before = std::exchange(node.session, node.machine.session());
-  if (before != SessionId() && before != node.session && backups_) backups_->OnPrimaryEnded(id);
+  if (before != SessionId() && before != node.session) Tell(&Backups::OnPrimaryEnded, id);
 }
 
 void Pool::WantPrimary(NodeId id) {

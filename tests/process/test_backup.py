@@ -105,7 +105,6 @@ def test_a_round_moves_what_was_changed_and_nothing_else() -> None:
         wait_until_backed_up(server)
         everything = server.metrics()("infinicache_backup_bytes_total")
         stored_bytes = server.bytes_used()
-        assert everything >= 100 * OBJECT_BYTES * 4 / 3
         server.fill([Value("object/7", OBJECT_BYTES, version=1)])  # 1 % of what is stored
         wait_until_backed_up(server)
         moved = server.metrics()("infinicache_backup_bytes_total") - everything
