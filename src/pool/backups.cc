@@ -149,6 +149,7 @@ void Backups::OnPrimaryReady(NodeId id) {
   host_.PrimaryWanted(id);
   if (node.stage == Stage::kRestoring) {
     // It finds that the relay is closed, and waits for the peer's end.
+    node.stage = Stage::kSyncing;
     (void)host_.Command(id, CommandOf(node, true));
     return End(id, BackupResult::kInterrupted);
   }
