@@ -265,6 +265,7 @@ Task<SystemView> AdminServer::View() {
       .loading = cache_.shared().rebuild.loading(),
       .rebuilt_share = cache_.shared().rebuild.share(),
       .wakes = &pool_.wakes(),
+      .backups = pool_.backups(),
       .clients = front_.clients(),
       .cost = Cost(),
       .loops = std::move(loops),

@@ -272,10 +272,41 @@ void AddSessions(const SystemView& view, Families& out) {
              "Times that requests gave up the wait for a node: its chunks were taken as missing.");
   AddCounter(out, "node_requests_total", view.pool.requests_of_sessions,
              "Requests that nodes served, as they told when their sessions ended.");
+  AddCounter(out, "failovers_total", view.pool.failovers,
+             "Times that a node's peer went on as its primary instance.");
+  AddCounter(out, "chunks_kept_by_failover_total", view.cache.chunks_kept,
+             "Chunks that a peer had when it went on as the primary.");
   if (view.wakes == nullptr) return;
   auto& wakes = AddFamily(out, MetricType::Histogram, "wake_duration_seconds",
                           "Time from an invocation to the node's PONG.");
   wakes.metric.emplace_back().histogram = ToPrometheus(*view.wakes);
+}
+
+void AddBackups(const SystemView& view, Families& out) {
+  if (view.backups == nullptr) return;
+  const pool::BackupStats& stats = view.backups->stats();
+  auto& rounds = AddFamily(out, MetricType::Counter, "backups_total",
+                           "Rounds in which a node sent its changes to its peer, by result.");
+  for (std::size_t i = 0; i < pool::kBackupResults; ++i) {
+    AddSample(
+        rounds, static_cast<double>(Read(stats.rounds[i])),
+        {{"result", std::string(pool::BackupResultName(static_cast<pool::BackupResult>(i)))}});
+  }
+  AddCounter(out, "backup_bytes_total", stats.traffic_bytes,
+             "Bytes moved between nodes and their peers, in both directions.");
+  AddCounter(out, "backup_chunks_total", stats.chunks, "Chunks sent to peers.");
+  AddCounter(out, "backup_chunk_bytes_total", stats.chunk_bytes, "Their bytes.");
+  AddCounter(out, "backup_removals_total", stats.removals,
+             "Chunks that peers were told to remove.");
+  AddCounter(out, "backup_comparisons_total", stats.comparisons,
+             "Rounds that had to compare what both have, for want of a common past.");
+  AddGauge(out, "backups_running", static_cast<double>(view.backups->running()),
+           "Rounds that run now.");
+  AddGauge(out, "backup_dirty_nodes", static_cast<double>(view.backups->dirty()),
+           "Nodes that have changed since their last round.");
+  auto& durations = AddFamily(out, MetricType::Histogram, "backup_duration_seconds",
+                              "How long rounds took that succeeded, waking included.");
+  durations.metric.emplace_back().histogram = ToPrometheus(stats.durations);
 }
 
 Labels OfCause(policy::Cause cause) {
@@ -349,6 +380,7 @@ std::string RenderMetrics(const SystemView& view) {
   AddRebuild(view, families);
   AddNodes(view, families);
   AddSessions(view, families);
+  AddBackups(view, families);
   if (view.cost) AddCost(*view.cost, families);
   return prometheus::TextSerializer().Serialize(families);
 }

@@ -51,6 +51,7 @@ struct SystemView {
   bool loading = false;                     // the directory is being rebuilt
   double rebuilt_share = 1;                 // of the keys
   const LatencyHistogram* wakes = nullptr;  // from invocations to PONGs
+  const pool::Backups* backups = nullptr;   // null: off
   std::size_t clients = 0;
   std::optional<CostView> cost = {};
   std::vector<LoopMemory> loops = {};  // those that answered in time

@@ -17,6 +17,10 @@ namespace {
 
 constexpr Duration kWarmUpMin = std::chrono::milliseconds(100);
 constexpr Duration kWarmUpMax = std::chrono::hours(24);
+constexpr Duration kBackupMin = std::chrono::milliseconds(100);
+constexpr Duration kBackupMax = std::chrono::hours(24);
+// How fast a round is without a limit: for the adaptive interval.
+constexpr std::uint64_t kBackupBytesPerSecond = 200 * kMiB;
 
 const platform::Preset& PresetOf(const Settings& settings) {
   const platform::Preset* preset = platform::FindPreset(settings.preset);
@@ -79,6 +83,41 @@ std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& set
   CHECK(interval);
   options.adaptive = false;
   options.interval = options.min = options.max = *interval;
+  return options;
+}
+
+Status CheckBackup(std::string_view text) {
+  if (text == "auto" || text == "off" || text == "adaptive") return {};
+  const auto interval = ParseDuration(text);
+  if (interval && *interval >= kBackupMin && *interval <= kBackupMax) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' is no interval: write auto, off, adaptive, or a time from {} to {}",
+                          text, PrintDuration(kBackupMin), PrintDuration(kBackupMax)));
+}
+
+Status CheckBackupOf(const Settings& settings) {
+  const bool wanted = settings.backup != "auto" && settings.backup != "off";
+  if (!wanted || !PresetOf(settings).traits.standing) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("backup = {}, but nodes of preset {} have one instance each, which never "
+                          "sleeps: set backup = off, or another preset",
+                          settings.backup, settings.preset));
+}
+
+std::optional<pool::BackupOptions> BackupOptionsOf(const Settings& settings) {
+  const platform::Preset& preset = PresetOf(settings);
+  const bool by_preset = settings.backup == "auto";
+  if (settings.backup == "off" || preset.traits.standing) return std::nullopt;
+  if (by_preset && !preset.backs_up) return std::nullopt;
+  pool::BackupOptions options;
+  options.bytes_per_second = settings.backup_bandwidth;
+  options.interval.bytes_per_second =
+      settings.backup_bandwidth == 0 ? kBackupBytesPerSecond : settings.backup_bandwidth;
+  if (by_preset || settings.backup == "adaptive") return options;
+  const auto interval = ParseDuration(settings.backup);
+  CHECK(interval);
+  options.interval.adaptive = false;
+  options.interval.interval = *interval;
   return options;
 }
 

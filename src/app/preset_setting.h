@@ -1,7 +1,8 @@
-// What the settings `preset`, `warm-up`, `price` and those that override a preset come to.
+// What the settings `preset`, `warm-up`, `backup`, `price` and those that override a preset come
+// to.
 //
 // `warm-up`: off, adaptive, a fixed interval as "1m", or auto: adaptive where the preset's nodes
-// sleep.
+// sleep. `backup`: the same words; auto: adaptive where the preset's instances end without notice.
 //
 // Thread-safety: pure, but for LoadPrices, which reads the price file.
 #pragma once
@@ -15,6 +16,7 @@
 #include "policy/meter.h"
 #include "policy/prices.h"
 #include "policy/warm_up.h"
+#include "pool/backups.h"
 
 namespace infinicache::app {
 
@@ -23,6 +25,14 @@ Status CheckWarmUp(std::string_view text);
 
 // None: nodes are not warmed up. REQUIRES: CheckWarmUp(settings.warm_up).
 std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& settings);
+
+// Errors: kInvalidArgument.
+Status CheckBackup(std::string_view text);
+// With the preset: nodes that never sleep have no peers. Errors: kInvalidArgument.
+Status CheckBackupOf(const Settings& settings);
+
+// None: nodes are not backed up. REQUIRES: CheckBackup(settings.backup).
+std::optional<pool::BackupOptions> BackupOptionsOf(const Settings& settings);
 
 // What the pool is billed by, and what it is compared with.
 struct Prices {

@@ -180,6 +180,7 @@ pool::PoolOptions Service::PoolOptionsOf() const {
   options.secret = secret_;
   options.link_socket = {kLocalLinkBufferBytes, settings_.node_bandwidth};
   options.warm_up = WarmUpOptions(settings_);
+  options.backup = BackupOptionsOf(settings_);
   options.billing = prices_.nodes.Billing();
   options.node_size = prices_.node_size;
   options.wake_deadline = settings_.wake_timeout;
@@ -202,8 +203,9 @@ cache::CacheOptions Service::CacheOptionsOf() const {
 }
 
 proxy::ServerOptions Service::ServerOptionsOf(std::string password) {
-  // A node has three pipes and pidfds here, a control link, and a link to each loop.
-  const std::uint64_t taken = kSpareDescriptors + settings_.nodes * (loops_.size() + 4);
+  // An instance has three pipes and pidfds here, a control link, and a link to each loop.
+  const std::uint64_t instances = settings_.nodes * (BackupOptionsOf(settings_) ? 2 : 1);
+  const std::uint64_t taken = kSpareDescriptors + instances * (loops_.size() + 4);
   const std::uint64_t left = descriptors_ > taken ? descriptors_ - taken : 1;
   proxy::ServerOptions options;
   options.listen = settings_.listen;

@@ -279,6 +279,12 @@ Status ParseWarmUpSetting(std::string_view text, Settings& settings) {
   return {};
 }
 
+Status ParseBackupSetting(std::string_view text, Settings& settings) {
+  if (auto status = CheckBackup(text); !status) return status;
+  settings.backup = text;
+  return {};
+}
+
 constexpr std::string_view kClients = "Clients";
 constexpr std::string_view kNodes = "Nodes";
 constexpr std::string_view kObjects = "Objects";
@@ -337,6 +343,13 @@ constexpr SettingSpec kSpecs[] = {
      "how often a sleeping node that holds something is invoked so that its instance stays: off, "
      "adaptive, or a fixed time as 1m; auto: adaptive where the preset's nodes sleep",
      CustomField{ParseWarmUpSetting, [](const Settings& s) { return s.warm_up; }}},
+    {"backup", kNodes, "INTERVAL",
+     "how often a node that has changed sends its changes to a second instance, which goes on if "
+     "the first is reclaimed: off, adaptive, or a fixed time as 5m; auto: adaptive where the "
+     "preset's instances end without notice",
+     CustomField{ParseBackupSetting, [](const Settings& s) { return s.backup; }}},
+    {"backup-bandwidth", kNodes, "SIZE", "bytes per second, at most, of one node's backup",
+     BytesField{&Settings::backup_bandwidth, 64 * kKiB, kTiB, "unlimited"}},
     {"wake-timeout", kNodes, "DURATION", "what waits for a sleeping node gives it up after so long",
      DurationField{&Settings::wake_timeout, milliseconds(50), minutes(10)}},
     {"cold-start", kNodes, "DURATION",

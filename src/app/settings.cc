@@ -9,6 +9,7 @@
 #include <initializer_list>
 
 #include "app/nearest_name.h"
+#include "app/preset_setting.h"
 #include "app/settings_file.h"
 #include "app/text_file.h"
 
@@ -122,6 +123,11 @@ void CheckAddresses(LoadedSettings& loaded) {
   }
 }
 
+void CheckBackups(LoadedSettings& loaded) {
+  if (auto status = CheckBackupOf(loaded.values); !status)
+    AddProblem(loaded, {"backup", "preset"}, status.error().message);
+}
+
 void CheckMemory(LoadedSettings& loaded) {
   const Settings& values = loaded.values;
   if (values.ProxyMemoryPerThread() < kMemoryPerThreadMin) {
@@ -184,6 +190,7 @@ void CheckTogether(LoadedSettings& loaded) {
   CheckCode(loaded);
   CheckAddresses(loaded);
   CheckMemory(loaded);
+  CheckBackups(loaded);
 }
 
 LoadedSettings LoadSettings(const SettingsInput& input) {

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/failover.h"
 #include "cache/rebuilder.h"
 
 namespace infinicache::cache {
@@ -51,6 +52,7 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
   });
   pool_.set_on_instance_lost(
       [this](NodeId node, pool::Epoch epoch, InstanceId id) { OnInstanceLost(node, epoch, id); });
+  pool_.set_on_failover([this](NodeId node, pool::Epoch epoch) { OnFailover(node, epoch); });
 }
 
 Cache::~Cache() = default;
@@ -119,20 +121,47 @@ std::optional<ObjectView> Cache::Describe(std::string_view key) {
   return view;
 }
 
-// Runs on the control loop, which carries no user traffic: the scan may take its time.
 void Cache::OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance) {
   const pool::Place lost{node, epoch};
   if (ended_.size() == kEndedMax) ended_.pop_front();
   ended_.emplace_back(lost, instance);
+  RepairLostOn(node);
+}
+
+// Runs on the control loop, which carries no user traffic: the scan may take its time.
+void Cache::RepairLostOn(NodeId node) {
   if (!repairing_since_) repairing_since_ = net::EventLoop::Now();
   std::uint64_t cursor = 0;
   do {
     cursor = directory().Scan(cursor, 1000, [&](const ObjectRef& object) {
       for (std::size_t i = 0; i < object->width(); ++i) {
-        if (object->place(i) == lost) shared_.repairs->Add(object);
+        const pool::Place place = object->place(i);
+        if (place.node == node && !place.IsNowhere() && !IsAlive(place))
+          shared_.repairs->Add(object);
       }
     });
   } while (cursor != 0);
+}
+
+void Cache::OnFailover(NodeId node, pool::Epoch epoch) {
+  Worker& worker = *workers_[node.value() % workers_.size()];
+  worker.loop().Spawn(FailOver(worker, {node, epoch}));
+}
+
+net::Task<> Cache::FailOver(Worker& worker, pool::Place taken) {
+  Failover failover(worker, taken);
+  co_await failover.Run();
+  if (worker.stopping()) co_return;
+  control_.Post([this, taken, kept = failover.kept(), listed = failover.listed()] {
+    EndFailover(taken, kept, listed);
+  });
+  co_await failover.FreeOrphans();
+}
+
+void Cache::EndFailover(pool::Place taken, std::uint64_t kept, std::uint64_t listed) {
+  if (stopping_ || !pool_.EndFailover(taken.node, taken.epoch)) return;
+  LOG_INFO("failover done node={}: {} of {} chunks are current", taken.node.value(), kept, listed);
+  RepairLostOn(taken.node);
 }
 
 bool Cache::IsAlive(pool::Place place) const {

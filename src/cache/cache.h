@@ -96,6 +96,12 @@ class Cache {
  private:
   net::Task<> Rebuild(std::vector<pool::Place> instances);
   void OnInstanceLost(NodeId node, pool::Epoch epoch, InstanceId instance);
+  // A copy of the node's former instance goes on.
+  void OnFailover(NodeId node, pool::Epoch epoch);
+  net::Task<> FailOver(Worker& worker, pool::Place taken);
+  void EndFailover(pool::Place taken, std::uint64_t kept, std::uint64_t listed);
+  // Queues for repair what has a chunk on the node that is not there any more.
+  void RepairLostOn(NodeId node);
   // Logs what has left since the last call as events; every kTellEvery.
   void TellGone();
   void TellLoss(const GoneLog::Loss& loss);

@@ -86,6 +86,15 @@ void ObjectRecord::set_place(std::size_t index, pool::Place place) {
   places_[index].store(Pack(place), std::memory_order_release);
 }
 
+bool ObjectRecord::MovePlace(std::size_t index, pool::Place expected, pool::Place place) {
+  std::uint64_t packed = places_[index].load(std::memory_order_acquire);
+  while (Unpack(packed) == expected) {
+    if (places_[index].compare_exchange_weak(packed, Pack(place), std::memory_order_acq_rel))
+      return true;
+  }
+  return false;
+}
+
 void ObjectRecord::ClearPlace(std::size_t index, pool::Place expected) {
   std::uint64_t packed = Pack(expected);
   places_[index].compare_exchange_strong(packed, packed | kCleared, std::memory_order_acq_rel);

@@ -67,6 +67,8 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
 
   pool::Place place(std::size_t index) const;
   void set_place(std::size_t index, pool::Place place);
+  // The chunk is at `place` now if it was, or was last, at `expected`. False if it is elsewhere.
+  bool MovePlace(std::size_t index, pool::Place expected, pool::Place place);
   // Forgets the chunk's place if it still is `expected`: it turned out to be missing there.
   void ClearPlace(std::size_t index, pool::Place expected);
   // The same for a chunk that turned out to be corrupt.

@@ -282,7 +282,7 @@ void ObjectReader::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   last_arrival_ = now;
   progress_.Notify();
 
-  const pool::Place place{link.node(), link.epoch()};
+  const pool::Place place = worker_.PlaceOn(*record_, chunk, link);
   if (header.type != wire::FrameType::kData) {
     LOG_DEBUG("chunk {} of an object is missing on node {}: {}", chunk, link.node().value(),
               ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));

@@ -2,31 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
-#include "wire/inventory.h"
 
 namespace infinicache::cache {
 namespace {
 constexpr auto kRetryAfter = std::chrono::milliseconds(200);
 }  // namespace
-
-std::string EncodeChunkList(std::span<const ChunkId> chunks) {
-  constexpr std::size_t kEntryBytes = 18;
-  std::string list(chunks.size() * kEntryBytes, '\0');
-  char* at = list.data();
-  for (const ChunkId& chunk : chunks) {
-    const std::uint64_t object = chunk.object.value();
-    const std::uint64_t version = chunk.version.value();
-    std::memcpy(at, &object, 8);
-    std::memcpy(at + 8, &version, 8);
-    std::memcpy(at + 16, &chunk.index, 2);
-    at += kEntryBytes;
-  }
-  return list;
-}
 
 ReclaimQueue::ReclaimQueue(pool::LoopLinks& links)
     : links_(links), timer_(links.loop()), sleep_timer_(links.loop()) {
@@ -111,8 +94,8 @@ void ReclaimQueue::Send() {
   Entries asleep;
   std::map<NodeId, Entries> by_node;
   for (const Entry& entry : entries) {
-    const pool::Link& link = links_.at(entry.place.node);
-    if (link.epoch() != entry.place.epoch) {
+    pool::Link& link = links_.at(entry.place.node);
+    if (!link.IsCurrent() || !link.shared().Holds(entry.place.epoch)) {
       unreachable.push_back(entry);
     } else if (may_sleep && now < entry.may_sleep_until && !link.awake()) {
       asleep.push_back(entry);

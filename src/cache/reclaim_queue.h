@@ -32,12 +32,12 @@
 #include "net/event_loop.h"
 #include "net/timer.h"
 #include "pool/pool.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 
-// The metadata block of a kDelete frame: 18 bytes per chunk. REQUIRES: at most kDeleteBatch chunks.
-inline constexpr std::size_t kDeleteBatch = 2048;
-std::string EncodeChunkList(std::span<const ChunkId> chunks);
+using wire::EncodeChunkList;
+inline constexpr std::size_t kDeleteBatch = wire::kChunkListMax;
 
 class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
  public:

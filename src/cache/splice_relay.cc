@@ -286,11 +286,12 @@ void SpliceRelay::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   }
   failed_ = true;
   Finish(lane, header.request);
+  const pool::Place place = worker_.PlaceOn(*record_, chunk, link);
   if (header.status == ErrorCode::kCorrupt) {
     Add(worker_.stats().corrupt_strips);
-    record_->ClearCorrupt(chunk, {link.node(), link.epoch()});
+    record_->ClearCorrupt(chunk, place);
   }
-  record_->ClearPlace(chunk, {link.node(), link.epoch()});
+  record_->ClearPlace(chunk, place);
   worker_.shared().repairs->Add(record_);
 }
 

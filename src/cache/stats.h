@@ -28,8 +28,9 @@ struct CacheStats {
   // Of rebuilding the directory.
   Counter chunks_listed{0};  // by nodes' inventories
   Counter objects_rebuilt{0};
-  Counter bytes_rebuilt{0};      // object bytes
-  Counter orphans_freed{0};      // chunks that belong to no object
+  Counter bytes_rebuilt{0};  // object bytes
+  Counter chunks_kept{0};    // by instances that took over from the one that they were a copy of
+  Counter orphans_freed{0};  // chunks that belong to no object
   Counter marks_unconfirmed{0};  // deletes that were answered without a late node's word
 };
 

@@ -31,7 +31,14 @@ void Worker::ReturnPipe(net::Pipe pipe) {
 pool::Link* Worker::LinkTo(pool::Place place) {
   if (place.IsNowhere()) return nullptr;
   pool::Link& link = links_.at(place.node);
-  return link.epoch() == place.epoch && link.shared().Holds(place.epoch) ? &link : nullptr;
+  return link.IsCurrent() && link.shared().Holds(place.epoch) ? &link : nullptr;
+}
+
+pool::Place Worker::PlaceOn(const ObjectRecord& object, std::size_t chunk, pool::Link& link) {
+  const pool::Place place = object.place(chunk);
+  return place.node == link.node() && LinkTo(place) == &link
+             ? place
+             : pool::Place{link.node(), link.epoch()};
 }
 
 bool Worker::IsWhole(const ObjectRecord& object) {

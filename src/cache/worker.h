@@ -98,6 +98,9 @@ class Worker {
   // The link through which `place` can be read now, or null.
   pool::Link* LinkTo(pool::Place place);
 
+  // The place that the chunk has on the link's node: what to clear if it is not there.
+  pool::Place PlaceOn(const ObjectRecord& object, std::size_t chunk, pool::Link& link);
+
   // Whether every chunk of the object is where a living instance holds it.
   bool IsWhole(const ObjectRecord& object);
 

@@ -13,7 +13,7 @@
 //
 // A proxy has several links to an instance, and the dialer says by a number which one this is:
 // kControlLink carries the session's messages, the numbers above it belong to the proxy's data
-// loops.
+// loops. kSyncLink is between two instances, directly or through the proxy's relay.
 //
 // Errors: kUnauthenticated (wrong secret, or another version), kProtocol (not our protocol),
 // kUnavailable, kDeadlineExceeded. A socket whose handshake failed is of no further use.
@@ -33,6 +33,7 @@ namespace infinicache::net {
 
 inline constexpr std::uint16_t kControlLink = 0;
 inline constexpr std::uint16_t kFirstDataLink = 1;
+inline constexpr std::uint16_t kSyncLink = 0xFFFF;
 
 // The proxy dials the node. Returns the node's status.
 Task<Result<wire::NodeStatus>> HandshakeAsDialer(Socket& socket, FrameReader& reader,

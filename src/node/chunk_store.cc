@@ -119,6 +119,8 @@ Status ChunkStore::StripReceived(Chunk& chunk, std::uint32_t crc) {
 void ChunkStore::Commit(std::shared_ptr<Chunk> chunk) {
   CHECK(chunk->IsComplete());
   const ChunkId id = chunk->id();
+  chunk->stored_by_ = changes_.Next();
+  chunk->last_use_ = ++uses_;
   chunks_.insert_or_assign(id, std::move(chunk));
 }
 
@@ -127,15 +129,26 @@ std::shared_ptr<const Chunk> ChunkStore::Find(const ChunkId& id) const {
   return found == chunks_.end() ? nullptr : found->second;
 }
 
+std::shared_ptr<const Chunk> ChunkStore::Use(const ChunkId& id) {
+  const auto found = chunks_.find(id);
+  if (found == chunks_.end()) return nullptr;
+  found->second->last_use_ = ++uses_;
+  return found->second;
+}
+
 bool ChunkStore::Remove(const ChunkId& id) {
-  return chunks_.erase(id) > 0;
+  if (chunks_.erase(id) == 0) return false;
+  changes_.NoteRemoved(id);
+  return true;
 }
 
 bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {
   const auto found = chunks_.find(id);
   if (found == chunks_.end()) return false;
   std::int64_t& noted = found->second->meta_.expires_at_ms;
-  if (noted >= 0 || expires_at_ms < 0) noted = expires_at_ms;
+  if ((noted < 0 && expires_at_ms >= 0) || noted == expires_at_ms) return true;
+  noted = expires_at_ms;
+  found->second->expiry_set_by_ = changes_.Next();
   return true;
 }
 
@@ -144,6 +157,13 @@ std::vector<ChunkId> ChunkStore::Identities() const {
   identities.reserve(chunks_.size());
   for (const auto& [id, chunk] : chunks_) identities.push_back(id);
   return identities;
+}
+
+std::vector<std::shared_ptr<const Chunk>> ChunkStore::Chunks() const {
+  std::vector<std::shared_ptr<const Chunk>> chunks;
+  chunks.reserve(chunks_.size());
+  for (const auto& [id, chunk] : chunks_) chunks.push_back(chunk);
+  return chunks;
 }
 
 bool ChunkStore::FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset) {

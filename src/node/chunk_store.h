@@ -10,6 +10,9 @@
 // chunk that has memory, whether it is complete, still on its way in, or removed and held by a
 // reader.
 //
+// Changes are numbered (node/change_log.h), and the order of uses is known, so that a copy in
+// another instance can be brought up to date (node/sync_plan.h).
+//
 // Thread-safety: none; one event loop.
 #pragma once
 
@@ -22,6 +25,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/result.h"
+#include "node/change_log.h"
 #include "node/extent_arena.h"
 #include "wire/frame.h"
 
@@ -65,6 +69,11 @@ class Chunk {
   std::uint64_t StoredBytes() const;
   // Whether the strip's bytes still have their checksum. Reads them all.
   bool Verify(const Strip& strip) const;
+  // The changes by which it was stored, and given its present expiry.
+  std::uint64_t stored_by() const { return stored_by_; }
+  std::uint64_t expiry_set_by() const { return expiry_set_by_; }
+  // Grows with every use of any chunk of the store.
+  std::uint64_t last_use() const { return last_use_; }
 
  private:
   friend class ChunkStore;
@@ -76,6 +85,9 @@ class Chunk {
   std::vector<Strip> strips_;
   std::size_t strips_received_ = 0;
   std::uint64_t reserved_bytes_ = 0;  // promised for the strips to come
+  std::uint64_t stored_by_ = 0;
+  std::uint64_t expiry_set_by_ = 0;
+  std::uint64_t last_use_ = 0;
 };
 
 class ChunkStore {
@@ -100,6 +112,8 @@ class ChunkStore {
   void Commit(std::shared_ptr<Chunk> chunk);
 
   std::shared_ptr<const Chunk> Find(const ChunkId& id) const;
+  // As Find, for a user's request.
+  std::shared_ptr<const Chunk> Use(const ChunkId& id);
   bool Remove(const ChunkId& id);
   // Notes when the chunk's object expires (Unix milliseconds, 0: never, or a mark of
   // wire/inventory.h). The store does nothing about it but tell. A mark stays: what was deleted may
@@ -107,6 +121,8 @@ class ChunkStore {
   bool SetExpiry(const ChunkId& id, std::int64_t expires_at_ms);
   // Of all complete chunks, in no order.
   std::vector<ChunkId> Identities() const;
+  std::vector<std::shared_ptr<const Chunk>> Chunks() const;
+  const ChangeLog& changes() const { return changes_; }
 
   // Flips one bit of a stored chunk, for tests of what a reader makes of it. False if there is no
   // such bit.
@@ -119,6 +135,8 @@ class ChunkStore {
  private:
   std::shared_ptr<ChunkMemory> memory_;
   std::unordered_map<ChunkId, std::shared_ptr<Chunk>, ChunkIdHash> chunks_;
+  ChangeLog changes_;
+  std::uint64_t uses_ = 0;
 };
 
 }  // namespace infinicache::node

@@ -54,10 +54,25 @@ net::Task<Error> Connection::RunDialled(std::uint16_t number, std::function<void
   co_return co_await Serve(number);
 }
 
+net::Task<Error> Connection::RunSynced(const wire::SyncToken& token) {
+  const TimePoint deadline = net::EventLoop::Now() + kHandshakeTimeout;
+  const Status authenticated = co_await net::HandshakeAsDialingNode(
+      socket_, reader_, context_.secret, context_.Status(), net::kSyncLink, deadline);
+  if (!authenticated) co_return authenticated.error();
+  FrameHeader header;
+  header.type = FrameType::kSync;
+  const Status sent = co_await net::SendMetaFrame(
+      socket_, header, {reinterpret_cast<const char*>(token.data()), token.size()});
+  if (!sent) co_return sent.error();
+  co_return co_await Serve(net::kSyncLink);
+}
+
 net::Task<Error> Connection::Serve(std::uint16_t number) {
   is_control_ = number == net::kControlLink;
+  is_sync_ = number == net::kSyncLink;
   socket_.loop().Spawn(Write());
   if (is_control_) context_.sessions.SetControl(this);
+  if (is_sync_) BeginSync();
   const Status served = co_await ServeFrames();
   if (is_control_) context_.sessions.ControlEnded(this);
   closing_ = true;
@@ -68,6 +83,7 @@ net::Task<Error> Connection::Serve(std::uint16_t number) {
   incoming_.clear();
   streams_.clear();
   while (requests_ > 0) FinishRequest();
+  if (is_sync_) EndSync();
   co_return served.error();
 }
 
@@ -120,12 +136,33 @@ void Connection::HandlePing(const FrameHeader& header) {
 
 void Connection::BeginRequest() {
   ++requests_;
-  context_.sessions.Begin();
+  if (!is_sync_) context_.sessions.Begin();
 }
 
 void Connection::FinishRequest() {
   --requests_;
-  context_.sessions.Finish();
+  if (!is_sync_) context_.sessions.Finish();
+}
+
+// One at a time: an older one is of a round that is over.
+void Connection::BeginSync() {
+  sync_session_ = context_.sessions.session();
+  context_.sessions.Begin();
+  if (context_.sync_link != nullptr) context_.sync_link->Close();
+  context_.sync_link = this;
+  context_.sync_open = false;
+  if (context_.on_sync_linked) context_.on_sync_linked();
+}
+
+void Connection::EndSync() {
+  if (context_.sync_link == this) context_.sync_link = nullptr;
+  context_.sessions.FinishAndEnd(sync_session_);
+}
+
+void Connection::NoteChange() {
+  if (is_sync_) return;
+  context_.copy_of = {};
+  context_.sync_open = false;
 }
 
 void Connection::EraseIncoming(const ChunkId& chunk) {
@@ -158,7 +195,7 @@ net::Task<Status> Connection::ServeFrames() {
     const FrameHeader& header = *read;
     Status status;
     if (BeginsRequest(header)) {
-      if (!context_.sessions.Accepts()) status = co_await AwaitSession();
+      if (!is_sync_ && !context_.sessions.Accepts()) status = co_await AwaitSession();
       if (!status) co_return status;
       BeginRequest();
     }
@@ -189,6 +226,17 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kInventory:
         status = HandleInventory(header);
+        break;
+      case FrameType::kSync:
+        status = co_await HandleSync(header);
+        break;
+      case FrameType::kSyncOpen:
+      case FrameType::kSyncClose:
+        if (is_control_) {
+          if (context_.on_sync_over) context_.on_sync_over(SessionId(header.request));
+        } else {
+          HandleSyncState(header);
+        }
         break;
       case FrameType::kCorruptForTest:
         if (context_.test_hooks && context_.store.FlipBitForTest(header.chunk, header.offset)) {
@@ -286,6 +334,7 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
   incoming_.erase(header.chunk);
   ++answered_;
   if (stored) {
+    NoteChange();
     context_.store.Commit(chunk);
     ReplyOk(FrameType::kStored, header);
   } else {
@@ -295,7 +344,7 @@ net::Task<Status> Connection::HandlePut(const FrameHeader& header) {
 }
 
 Status Connection::HandleGet(const FrameHeader& header) {
-  auto chunk = context_.store.Find(header.chunk);
+  auto chunk = context_.store.Use(header.chunk);
   if (chunk == nullptr) {
     ++answered_;
     ReplyError(header, {ErrorCode::kNotFound, "no such chunk"});
@@ -332,6 +381,7 @@ net::Task<Status> Connection::HandleDelete(const FrameHeader& header) {
   if (!entries) co_return tl::make_unexpected(entries.error());
   if (entries->size() % kEntryBytes != 0)
     co_return Fail(ErrorCode::kProtocol, "delete list has a bad length");
+  NoteChange();
   for (std::size_t at = 0; at < entries->size(); at += kEntryBytes) {
     std::uint64_t object = 0;
     std::uint64_t version = 0;
@@ -351,6 +401,7 @@ net::Task<Status> Connection::HandleSetExpiry(const FrameHeader& header) {
   if (!bytes) co_return tl::make_unexpected(bytes.error());
   const auto list = wire::ParseExpiryList(*bytes);
   if (!list) co_return tl::make_unexpected(list.error());
+  NoteChange();
   for (const wire::ChunkExpiry& entry : *list)
     context_.store.SetExpiry(entry.chunk, entry.expires_at_ms);
   ++answered_;
@@ -376,6 +427,30 @@ Status Connection::HandleInventory(const FrameHeader& header) {
   ++answered_;
   Enqueue(reply, std::move(page.entries));
   return {};
+}
+
+net::Task<Status> Connection::HandleSync(const FrameHeader& header) {
+  const auto meta = co_await ReadMeta(header);
+  if (!meta) co_return tl::make_unexpected(meta.error());
+  const auto command = wire::DecodeSync(header, *meta);
+  if (!command) co_return tl::make_unexpected(command.error());
+  if (!is_control_) co_return Fail(ErrorCode::kProtocol, "a backup begins on the control link");
+  // One that comes late, out of a socket of a frozen instance, is over.
+  if (context_.on_sync && command->session == context_.sessions.session())
+    context_.on_sync(*command);
+  co_return Status{};
+}
+
+void Connection::HandleSyncState(const FrameHeader& header) {
+  wire::SyncState& copy_of = context_.copy_of;
+  const bool opens = header.type == FrameType::kSyncOpen;
+  const bool was_open = std::exchange(context_.sync_open, opens);
+  if (!opens && was_open) {
+    copy_of = wire::DecodeSyncState(header);
+    copy_of.complete = true;
+  }
+  Enqueue(wire::EncodeSyncState(FrameType::kSyncState, header.request, copy_of), {});
+  if (opens) copy_of.complete = false;
 }
 
 // Short answers tell the node's fill, so that the proxy places by fresh figures.
@@ -468,6 +543,7 @@ bool Connection::TakeStrip() {
     // The chunk is of no use any more; the proxy sees an erasure and has it repaired.
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
+    NoteChange();
     context_.store.Remove(chunk.id());
     ++answered_;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});

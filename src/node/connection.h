@@ -8,7 +8,8 @@
 //
 // Requests begin only while a session runs (SessionHost); those that come at other times wait in
 // the socket. A request is finished when the socket has its answer. The control link carries the
-// session's own messages besides.
+// session's own messages besides. A sync link, by which another instance backs itself up here, is
+// one request from its beginning to its end.
 //
 // Bounds: kStreamsMax running kGet requests per link and kRepliesMax unsent short answers; beyond
 // these the link closes. Chunks that are incomplete when the link ends are dropped.
@@ -36,8 +37,11 @@
 #include "node/session_host.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
+#include "wire/sync_frames.h"
 
 namespace infinicache::node {
+
+class Connection;
 
 // What every link of a node shares.
 struct NodeContext {
@@ -47,6 +51,16 @@ struct NodeContext {
   InstanceId instance;
   std::string secret;
   bool test_hooks = false;  // obey kCorruptForTest
+  // Of whose chunks the store is a copy. Not any more once somebody else changes it.
+  wire::SyncState copy_of = {};
+  bool sync_open = false;  // a round is under way, and nobody else has changed the store in it
+  // The proxy begins a backup in which this instance takes part.
+  std::function<void(const wire::SyncCommand&)> on_sync = {};
+  // The proxy says that the backup of a session is over, and the peer has returned.
+  std::function<void(SessionId)> on_sync_over = {};
+  // The link by which another instance backs itself up here; told when there is one.
+  Connection* sync_link = nullptr;
+  std::function<void()> on_sync_linked = {};
 
   wire::NodeStatus Status() const {
     return {node, instance, store.bytes_limit(), store.bytes_used(), store.chunks()};
@@ -67,6 +81,8 @@ class Connection final : private SessionHost::Control {
   net::Task<Error> Run();
   // Dialled to the proxy as link `number`: the same. `linked` is called when the link stands.
   net::Task<Error> RunDialled(std::uint16_t number, std::function<void()> linked);
+  // Dialled to the proxy's relay, behind which the source of a backup is: the same.
+  net::Task<Error> RunSynced(const wire::SyncToken& token);
   // Makes Run() end soon.
   void Close();
   // Whether the peer has ended the connection, which a thawed process may not have noticed yet.
@@ -100,6 +116,12 @@ class Connection final : private SessionHost::Control {
   void HandleCancel(const wire::FrameHeader& header);
   net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
   Status HandleInventory(const wire::FrameHeader& header);
+  net::Task<Status> HandleSync(const wire::FrameHeader& header);
+  void HandleSyncState(const wire::FrameHeader& header);
+  void BeginSync();
+  void EndSync();
+  // The store was changed by this link.
+  void NoteChange();
   Result<Incoming> BeginChunk(const wire::FrameHeader& header, std::string_view meta);
   net::Task<Result<std::string>> ReadMeta(const wire::FrameHeader& header);
 
@@ -136,6 +158,8 @@ class Connection final : private SessionHost::Control {
   std::size_t answered_ = 0;     // of these: nothing is left but to send what is in hand
   bool reader_goes_on_ = false;  // among these answers is a part of a chunk, without its end
   bool is_control_ = false;
+  bool is_sync_ = false;
+  SessionId sync_session_;
   bool closing_ = false;
 };
 

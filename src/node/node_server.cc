@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "net/crypto.h"
 #include "net/handshake.h"
+#include "net/timer.h"
 #include "policy/backoff.h"
 
 namespace infinicache::node {
@@ -32,13 +33,24 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
           loop, RandomInstance(), options_.session,
           [this] { return wire::NodeFill{store_.bytes_used(), store_.chunks()}; },
           [this](SessionId session, wire::ByeTotals totals) {
+            AbortSync();
             if (options_.on_session_end) options_.on_session_end(session, totals);
           }),
       context_{store_,          sessions_,          options_.node, sessions_.instance(),
                options_.secret, options_.test_hooks},
       listener_(loop),
       linked_(loop),
-      random_(sessions_.instance().value()) {}
+      sync_linked_(loop),
+      sync_over_(loop),
+      random_(sessions_.instance().value()) {
+  context_.on_sync = [this](const wire::SyncCommand& command) { OnSync(command); };
+  context_.on_sync_over = [this](SessionId session) {
+    if (session != sync_session_) return;
+    sync_released_ = true;
+    sync_over_.Notify();
+  };
+  context_.on_sync_linked = [this] { sync_linked_.Notify(); };
+}
 
 Status NodeServer::Start() {
   if (options_.listen.host.empty()) return {};
@@ -51,8 +63,10 @@ void NodeServer::Stop() {
   stopping_ = true;
   sessions_.Shut();
   linked_.Notify();
+  sync_linked_.Notify();
   listener_.Close();
   for (Connection* connection : connections_) connection->Close();
+  AbortSync();
 }
 
 void NodeServer::Invoke(const Invocation& invocation) {
@@ -139,6 +153,116 @@ net::Task<Error> NodeServer::DialAndServe(std::uint16_t number, net::HostPort pr
   link.connection = nullptr;
   link.linked = false;
   co_return reason;
+}
+
+void NodeServer::OnSync(const wire::SyncCommand& command) {
+  if (stopping_ || !sessions_.Accepts()) return;
+  // One that was given up without a word; the proxy tries again.
+  if (command.is_source && sync_session_ != SessionId()) return AbortSync();
+  loop_.Spawn(command.is_source ? BackUp(command) : BeBackup(command));
+}
+
+void NodeServer::AbortSync() {
+  if (sync_source_ != nullptr) sync_source_->Abort();
+  if (sync_session_ != SessionId()) sync_over_.Notify();
+  if (context_.sync_link != nullptr) context_.sync_link->Close();
+}
+
+// The session goes on until the peer's is over: of two idle instances a platform takes the one that
+// was used last, and that should be this one.
+net::Task<> NodeServer::BackUp(wire::SyncCommand command) {
+  sessions_.Begin();
+  sync_session_ = command.session;
+  sync_released_ = false;
+  wire::SyncReport report;
+  report.session = command.session;
+  const Status status = co_await BackUpTo(command, report.totals);
+  if (!status) {
+    LOG_DEBUG("the backup ended early: {}", status.error().ToString());
+    report.failure = status.error().code;
+  }
+  if (sessions_.session() == command.session)
+    sessions_.SendControl(wire::EncodeSyncReport(report), wire::EncodeSyncTotals(report.totals));
+  const TimePoint patience = net::EventLoop::Now() + kSyncPatience;
+  while (!stopping_ && !sync_released_ && sessions_.session() == command.session &&
+         net::EventLoop::Now() < patience)
+    (void)co_await sync_over_.Wait(patience);
+  sync_session_ = SessionId();
+  sessions_.Finish();
+}
+
+net::Task<Status> NodeServer::BackUpTo(const wire::SyncCommand& command, wire::SyncTotals& totals) {
+  const TimePoint deadline = net::EventLoop::Now() + command.within;
+  auto socket = co_await DialPeer(command, deadline);
+  if (!socket) co_return tl::make_unexpected(socket.error());
+  if (stopping_ || sync_source_ != nullptr || sessions_.session() != command.session)
+    co_return Fail(ErrorCode::kCancelled, "the session has ended, or another backup runs");
+  SyncSource source(store_, instance(), *socket, deadline, command.bytes_per_second);
+  sync_source_ = &source;
+  const Status status = co_await source.Run();
+  sync_source_ = nullptr;
+  totals = source.totals();
+  co_return status;
+}
+
+net::Task<Result<net::Socket>> NodeServer::DialPeer(const wire::SyncCommand& command,
+                                                    TimePoint deadline) {
+  const auto address = net::ParseHostPort(command.address);
+  if (!address) co_return tl::make_unexpected(address.error());
+  auto socket = co_await net::Socket::Connect(loop_, *address, options_.socket, deadline);
+  if (!socket) co_return socket;
+  // No more than the handshake's frames is read ahead: nothing of the peer's answers.
+  net::FrameReader reader(*socket, wire::kFrameHeaderBytes);
+  if (command.by_relay) {
+    auto status = co_await net::HandshakeAsDialingNode(*socket, reader, options_.secret,
+                                                       context_.Status(), net::kSyncLink, deadline);
+    wire::FrameHeader header;
+    header.type = wire::FrameType::kSync;
+    const auto& token = command.token;
+    if (status) {
+      status = co_await net::SendMetaFrame(
+          *socket, header, {reinterpret_cast<const char*>(token.data()), token.size()});
+    }
+    if (!status) co_return tl::make_unexpected(status.error());
+    co_return socket;
+  }
+  const auto peer =
+      co_await net::HandshakeAsDialer(*socket, reader, options_.secret, deadline, net::kSyncLink);
+  if (!peer) co_return tl::make_unexpected(peer.error());
+  if (peer->instance != command.other)
+    co_return Fail(ErrorCode::kUnavailable, "the peer is another instance than was expected");
+  co_return socket;
+}
+
+// Keeps the session open until the source's link does, for which it has some time to come.
+net::Task<> NodeServer::BeBackup(wire::SyncCommand command) {
+  sessions_.Begin();
+  if (command.by_relay) {
+    if (auto served = co_await ServeRelay(command); !served)
+      LOG_DEBUG("the backup did not come: {}", served.error().ToString());
+  } else if (context_.sync_link == nullptr) {
+    (void)co_await sync_linked_.Wait(net::EventLoop::Now() +
+                                     std::min(command.within, Duration(kSyncPatience)));
+  }
+  sessions_.FinishAndEnd(command.session);
+}
+
+net::Task<Status> NodeServer::ServeRelay(const wire::SyncCommand& command) {
+  const auto address = net::ParseHostPort(command.address);
+  if (!address) co_return tl::make_unexpected(address.error());
+  auto socket = co_await net::Socket::Connect(loop_, *address, options_.socket,
+                                              net::EventLoop::Now() + kDialTimeout);
+  if (!socket) co_return tl::make_unexpected(socket.error());
+  if (stopping_ || sessions_.session() != command.session)
+    co_return Fail(ErrorCode::kCancelled, "the session has ended");
+  Connection connection(context_, std::move(*socket));
+  const auto place = connections_.insert(connections_.end(), &connection);
+  net::Timer cutoff(loop_);
+  cutoff.Start(command.within, [&connection] { connection.Close(); });
+  const Error reason = co_await connection.RunSynced(command.token);
+  connections_.erase(place);
+  LOG_DEBUG("the backup's link ended: {}", reason.ToString());
+  co_return Status{};
 }
 
 net::Task<> NodeServer::AcceptLinks() {

@@ -22,6 +22,7 @@
 #include "net/socket.h"
 #include "node/connection.h"
 #include "node/session_host.h"
+#include "node/sync_source.h"
 
 namespace infinicache::node {
 
@@ -48,6 +49,8 @@ class NodeServer {
  public:
   static constexpr std::size_t kLinksMax = 1024;
   static constexpr Duration kLinksPatience = std::chrono::seconds(1);
+  // That the other side of a backup may take to be there.
+  static constexpr Duration kSyncPatience = std::chrono::seconds(5);
 
   NodeServer(net::EventLoop& loop, NodeOptions options);
 
@@ -75,6 +78,16 @@ class NodeServer {
     net::HostPort proxy = {};  // as the last invocation named it
   };
 
+  // A backup, of this instance to its peer or the other way round. Both take the session's time.
+  void OnSync(const wire::SyncCommand& command);
+  net::Task<> BackUp(wire::SyncCommand command);
+  net::Task<Status> BackUpTo(const wire::SyncCommand& command, wire::SyncTotals& totals);
+  net::Task<Result<net::Socket>> DialPeer(const wire::SyncCommand& command, TimePoint deadline);
+  net::Task<> BeBackup(wire::SyncCommand command);
+  net::Task<Status> ServeRelay(const wire::SyncCommand& command);
+  // Ends what a backup does here.
+  void AbortSync();
+
   net::Task<> AcceptLinks();
   net::Task<> Serve(net::Socket socket);
   net::Task<> LinkAndAnnounce();
@@ -94,6 +107,11 @@ class NodeServer {
   net::Notification linked_;               // or another invocation came
   std::optional<Invocation> to_announce_;  // LinkAndAnnounce runs
   TimePoint announce_by_{};
+  SyncSource* sync_source_ = nullptr;  // while it runs
+  net::Notification sync_linked_;
+  net::Notification sync_over_;
+  SessionId sync_session_;  // whose backup this instance has to send
+  bool sync_released_ = false;
   Random random_;
   bool stopping_ = false;
 };

@@ -105,6 +105,15 @@ void SessionHost::ExpectMore() {
   if (!options_.standing && announced_) lifetime_.OnMoreExpected(net::EventLoop::Now());
 }
 
+void SessionHost::FinishAndEnd(SessionId session) {
+  Finish();
+  if (!options_.standing && running() && session_ == session && in_flight_ == 0) End();
+}
+
+void SessionHost::SendControl(const wire::FrameHeader& header, std::string meta) {
+  if (control_ != nullptr) control_->SendControl(header, std::move(meta));
+}
+
 // A timer that is due early checks and is armed again, so that requests need not move it.
 void SessionHost::Arm(TimePoint when) {
   if (when >= armed_for_) return;

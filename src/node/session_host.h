@@ -82,6 +82,11 @@ class SessionHost {
   void Finish();
   // Who had the last answer will ask for more.
   void ExpectMore();
+  // As Finish, of what `session` was for: if it is open, it ends now unless more is in flight.
+  void FinishAndEnd(SessionId session);
+
+  // Sends a message beside those of the session. Lost if there is no control link.
+  void SendControl(const wire::FrameHeader& header, std::string meta);
 
   // For a link that waits until Accepts(): `waiter` is notified when a session was announced.
   void Await(net::Notification* waiter) { waiters_.push_back(waiter); }

@@ -113,18 +113,29 @@ net::Task<Status> ControlLink::ReadFrames() {
       const auto totals = wire::ParseByeTotals(meta);
       if (!totals) co_return tl::make_unexpected(totals.error());
       handler_.OnBye(node_, SessionId(header->request), *totals, {header->offset, header->length});
+    } else if (header->type == wire::FrameType::kSyncReport) {
+      const auto report = wire::DecodeSyncReport(*header, meta);
+      if (!report) co_return tl::make_unexpected(report.error());
+      handler_.OnSyncReport(node_, instance_, *report);
     }
   }
 }
 
 void ControlLink::Ping(SessionId session) {
-  if (!connected_ || stopped_) return;
+  (void)Send(wire::EncodePing(session), {});
+}
+
+bool ControlLink::Send(wire::FrameHeader header, std::string_view meta) {
+  if (!connected_ || stopped_) return false;
+  header.meta_bytes = header.payload_bytes = static_cast<std::uint32_t>(meta.size());
   std::array<std::byte, wire::kFrameHeaderBytes> bytes;
-  wire::EncodeFrameHeader(wire::EncodePing(session), bytes);
-  const std::array<iovec, 1> pieces = {net::ToIovec(bytes)};
-  const auto written = socket_->TryWrite(pieces);
+  wire::EncodeFrameHeader(header, bytes);
+  const std::array<iovec, 2> pieces = {net::ToIovec(bytes), net::ToIovec(meta)};
+  const auto written = socket_->TryWrite(std::span(pieces).first(meta.empty() ? 1 : 2));
   // So little is sent here that the socket has room, unless its peer does not read.
-  if (!written || *written != bytes.size()) socket_->Shutdown();
+  if (written && *written == bytes.size() + meta.size()) return true;
+  socket_->Shutdown();
+  return false;
 }
 
 }  // namespace infinicache::pool

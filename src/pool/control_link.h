@@ -1,4 +1,5 @@
-// The link to one instance that carries its sessions' own messages: PONG, PING, BYE.
+// The link to one instance that carries its sessions' own messages: PONG, PING, BYE, and those of
+// backups.
 //
 // It is on the control loop, apart from the data links, so that it answers while those are busy. It
 // is dialled, again and again while the instance is thought alive, or was accepted from the node;
@@ -11,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/ids.h"
 #include "base/random.h"
@@ -18,6 +20,7 @@
 #include "net/notification.h"
 #include "net/socket.h"
 #include "wire/session_frames.h"
+#include "wire/sync_frames.h"
 
 namespace infinicache::pool {
 
@@ -28,6 +31,8 @@ class ControlLink {
     virtual void OnPong(NodeId node, const wire::Pong& pong) = 0;
     virtual void OnBye(NodeId node, SessionId session, const wire::ByeTotals& totals,
                        const wire::NodeFill& fill) = 0;
+    // The session's backup to its peer has ended.
+    virtual void OnSyncReport(NodeId node, InstanceId instance, const wire::SyncReport& report) = 0;
     virtual void OnControlLost(NodeId node, InstanceId instance) = 0;
 
    protected:
@@ -44,6 +49,8 @@ class ControlLink {
 
   // Asks the session for a PONG. Nothing if the link is not there now.
   void Ping(SessionId session);
+  // Sends a short message. False if the link is not there now.
+  bool Send(wire::FrameHeader header, std::string_view meta);
   // Ends the link; its handler is not called any more.
   void Stop();
   bool stopped() const { return stopped_; }

@@ -14,6 +14,8 @@ std::string_view EventKindName(EventKind kind) {
       return "instance_reclaimed";
     case EventKind::kInstanceEnded:
       return "instance_ended";
+    case EventKind::kFailedOver:
+      return "instance_failed_over";
     case EventKind::kSecondInstance:
       return "second_instance";
     case EventKind::kInvocationFailed:

@@ -28,6 +28,7 @@ enum class EventKind : std::uint8_t {
   kInstanceStarted,
   kInstanceReclaimed,  // the platform took it away
   kInstanceEnded,      // it ended otherwise
+  kFailedOver,         // an instance goes on that is a copy of the one before
   kSecondInstance,     // it is ready while another one of its node lives
   kInvocationFailed,   // no instance came of an invocation
   kObjectLost,         // one object; says which, and with which instances

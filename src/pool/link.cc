@@ -64,15 +64,15 @@ Link::Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options)
       instance_changed_(loop),
       flush_ended_(loop) {}
 
-void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address) {
+void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address, bool copy) {
   epoch_ = epoch;
   instance_ = instance;
   address_ = std::move(address);
   backoff_.Reset();
   suspect_ = false;  // that was the former one
   Break();
-  // What waits for the former instance's chunks waits in vain.
-  Lose([](std::uint64_t, const Sink& sink) { return sink.bound; });
+  // What waits for the former instance's chunks waits in vain, unless they are there too.
+  if (!copy) Lose([](std::uint64_t, const Sink& sink) { return sink.bound; });
   instance_changed_.Notify();
 }
 
@@ -317,7 +317,9 @@ void Link::ReceiveInto(FrameSink::Target target) {
 void Link::EndFrame() {
   const Incoming frame = *std::exchange(incoming_, std::nullopt);
   const FrameHeader& header = frame.header;
+  if (header.type == FrameType::kExpirySet) shared_.changes.fetch_add(1, std::memory_order_relaxed);
   if (header.type == FrameType::kStored || header.type == FrameType::kDeleted) {
+    NoteChange(header);
     shared_.bytes_used.store(header.offset, std::memory_order_relaxed);
     shared_.chunks.store(header.length, std::memory_order_relaxed);
   }
@@ -327,6 +329,13 @@ void Link::EndFrame() {
   if (sink == sinks_.end()) return;
   if (demanded_) EndDemand(LinkEvent::kAnswered);
   sink->second.sink->OnFrame(*this, header);
+}
+
+void Link::NoteChange(const FrameHeader& header) {
+  const std::uint64_t before = shared_.bytes_used.load(std::memory_order_relaxed);
+  shared_.changes.fetch_add(1, std::memory_order_relaxed);
+  if (header.offset > before)
+    shared_.bytes_stored.fetch_add(header.offset - before, std::memory_order_relaxed);
 }
 
 void Link::AwaitBorrowed() {

@@ -116,8 +116,9 @@ class Link {
   net::Task<> Run();
   void Stop();
 
-  // The instance to talk to; epoch 0 means that there is none. Without an address it dials us.
-  void SetInstance(Epoch epoch, InstanceId instance, net::HostPort address);
+  // The instance to talk to; epoch 0 means that there is none. Without an address it dials us. If
+  // it is a copy of the one before, what waits goes to it.
+  void SetInstance(Epoch epoch, InstanceId instance, net::HostPort address, bool copy = false);
   // A connection that `instance` has dialled, after the handshake. Used when it is the instance to
   // talk to, now or later.
   void Attach(InstanceId instance, net::Socket socket);
@@ -140,6 +141,10 @@ class Link {
   bool waking() const { return demanded_ && !waiting_.empty(); }
   // The instance that requests go to; 0 if there is none, or the link is not available.
   Epoch epoch() const { return available() ? epoch_ : Epoch(); }
+  // That instance is the node's present one, as far as the pool knows.
+  bool IsCurrent() const {
+    return epoch() != Epoch() && shared_.epoch.load(std::memory_order_acquire) == epoch().value();
+  }
   // Some answer is overdue; cleared by any sign of life, a session's end, and another instance.
   // Readers and writers prefer other nodes.
   bool suspect() const { return suspect_; }
@@ -229,6 +234,8 @@ class Link {
   void BeginFrame(const wire::FrameHeader& header);
   void ReceiveInto(FrameSink::Target target);
   void EndFrame();
+  // A chunk was stored, or some were freed.
+  void NoteChange(const wire::FrameHeader& header);
   void BorrowerGone();
   net::Task<> FlushAll();
   Status FlushSome();  // until nothing is queued or the socket is full

@@ -2,7 +2,10 @@
 //
 // An epoch is the pool's short name for one instance of a node: 1 for the first, one more for each
 // that follows; 0 is "no instance lives". A chunk is placed on (node, epoch): when the epoch is no
-// longer the node's, the chunk is gone.
+// longer the node's, the chunk is gone. Where an instance takes over that is a copy of the one
+// before (a backup), it gets an epoch of its own, and the `copied` epochs before that count as held
+// too, until it is known which of their chunks the copy has (cache/failover.h). Chunk identities
+// contain the version, so that a copy which is behind lacks chunks, and never has others for them.
 #pragma once
 
 #include <atomic>
@@ -32,15 +35,23 @@ std::string_view NodeStateName(NodeState state);
 struct NodeShared {
   std::atomic<NodeState> state{NodeState::kDown};
   std::atomic<std::uint32_t> epoch{0};  // of the living instance, or 0
+  // Of former instances that this one is a copy of. Grows before `epoch` does.
+  std::atomic<std::uint32_t> copied{0};
   std::atomic<std::uint64_t> bytes_limit{0};
   std::atomic<std::uint64_t> bytes_used{0};      // as the node told last
   std::atomic<std::uint64_t> bytes_reserved{0};  // of writes in flight
   std::atomic<std::uint64_t> bytes_freeing{0};   // evicted, which the node may not have told yet
   std::atomic<std::uint64_t> chunks{0};
+  // What the proxy has changed there: chunks stored, and messages that freed some or set expiries.
+  std::atomic<std::uint64_t> changes{0};
+  std::atomic<std::uint64_t> bytes_stored{0};
   std::uint32_t host = 0;  // platform::Platform::HostOf; set before there are threads
 
+  // What was stored in epoch `e` can be asked for.
   bool Holds(Epoch e) const {
-    return e != Epoch() && epoch.load(std::memory_order_acquire) == e.value();
+    const std::uint64_t current = epoch.load(std::memory_order_acquire);
+    const std::uint64_t held = e.value();
+    return held != 0 && held <= current && held + copied.load(std::memory_order_acquire) >= current;
   }
   std::uint64_t FreeBytes() const {
     const std::uint64_t taken =

@@ -21,6 +21,19 @@ TEST(NodeShared, HoldsOnlyTheEpochOfItsLivingInstance) {
   EXPECT_FALSE(shared.Holds(Epoch(3)));
 }
 
+TEST(NodeShared, ACopyHoldsTheEpochsThatItIsACopyOf) {
+  NodeShared shared;
+  shared.copied = 2;
+  shared.epoch = 5;
+  EXPECT_FALSE(shared.Holds(Epoch(2)));
+  EXPECT_TRUE(shared.Holds(Epoch(3)));
+  EXPECT_TRUE(shared.Holds(Epoch(5)));
+  EXPECT_FALSE(shared.Holds(Epoch(6)));
+  shared.epoch = 0;
+  EXPECT_FALSE(shared.Holds(Epoch()));
+  EXPECT_FALSE(shared.Holds(Epoch(1)));
+}
+
 TEST(NodeShared, FreeBytesAreWhatIsNeitherUsedNorReserved) {
   NodeShared shared;
   EXPECT_EQ(shared.FreeBytes(), 0U);

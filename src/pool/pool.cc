@@ -10,7 +10,6 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/handshake.h"
 
 namespace infinicache::pool {
 namespace {
@@ -21,7 +20,6 @@ constexpr auto kInvokeBackoffMax = std::chrono::seconds(10);
 constexpr auto kStableAfter = std::chrono::seconds(10);
 // A platform's word of a session's return follows its BYE within this, as a rule.
 constexpr auto kReturnGrace = std::chrono::milliseconds(200);
-constexpr auto kHandshakeTimeout = std::chrono::seconds(5);
 constexpr std::size_t kOpenSessionsMax = 16;
 
 policy::Cause CauseOf(policy::Purpose purpose) {
@@ -57,6 +55,10 @@ Pool::Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions op
     shared_[i].state = NodeState::kAsleep;
   }
   if (options_.warm_up && !traits().standing) warm_up_interval_.emplace(*options_.warm_up);
+  if (options_.backup && !traits().standing) {
+    Backups::Host& host = *this;
+    backups_.emplace(control_, host, shared_, !traits().inbound, *options_.backup, random_());
+  }
   platform_.set_observer(this);
 }
 
@@ -103,6 +105,7 @@ void Pool::Start() {
   }
   if (!traits().inbound) control_.Spawn(AcceptNodes());
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) Apply(NodeId(i), {});
+  if (backups_) backups_->Start();
 }
 
 // A demand, not a warm-up: that may be over before the instance has dialled us.
@@ -121,6 +124,7 @@ void Pool::Stop(Duration grace) {
     node->tick.Cancel();
     for (const auto& control : node->controls) control->Stop();
   }
+  if (backups_) backups_->Stop();
   if (!traits().inbound) listener_.Close();
   for (const auto& links : loops_) {
     links->loop().Post([&links = *links] { links.Stop(); });
@@ -199,6 +203,7 @@ void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionE
     if (end.ran) meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
     node.sessions.erase(open);
   }
+  ReleasePrimary(id);
   if (end.fault && (!end.ran || !traits().tells_ends)) {
     Add(stats_.invocations_failed);
     events_.Add(clock_.WallNow(), EventKind::kInvocationFailed, id, InstanceId(),
@@ -282,6 +287,7 @@ void Pool::Apply(NodeId node, const policy::Actions& actions) {
         action);
   }
   if (traits().standing) KeepStanding(node);
+  WatchSession(node);
   UpdateState(node);
   UpdateGate(node);
   SetTick(node);
@@ -318,10 +324,12 @@ void Pool::Do(NodeId id, const policy::SendPreflight& preflight) {
 void Pool::Do(NodeId id, const policy::FlushRequests&) {
   if (traits().standing) return;
   OnLinks(id, [](Link& link) { link.Grant(); });
+  if (at(id).wanted_for_backup) Tell(&Backups::OnPrimaryReady, id);
 }
 
 void Pool::Do(NodeId id, const policy::FailWaiters&) {
   if (traits().standing) return;
+  if (std::exchange(at(id).wanted_for_backup, false)) Tell(&Backups::OnPrimaryFailed, id);
   Add(stats_.wakes_too_late);
   LOG_WARN_EVERY(std::chrono::seconds(1), "node {} did not wake in time for what waited for it",
                  id.value());
@@ -341,12 +349,18 @@ void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
     LOG_INFO("instance was reclaimed node={} instance={:016x}", id.value(), lost.instance.value());
     std::erase_if(node.known, [&](const auto& other) { return other.id == lost.instance; });
   }
-  if (node.instance.id == lost.instance) Lose(id);
+  if (backups_) backups_->OnReclaimed();
+  const bool has_peer = node.machine.peer_instance() != InstanceId();
+  if (node.instance.id == lost.instance && has_peer) return AwaitFailover(id);
+  // Of one whose failover was awaited, its peer.
+  const bool was_awaited = node.instance.id == InstanceId() && shared_[id.value()].epoch != 0;
+  if (node.instance.id == lost.instance || (was_awaited && !has_peer)) Lose(id);
 }
 
 void Pool::Lose(NodeId id) {
   NodeShared& shared = shared_[id.value()];
   const Epoch lost(shared.epoch.exchange(0));
+  shared.copied = 0;
   shared.bytes_used = 0;
   shared.chunks = 0;
   const InstanceId instance = at(id).instance.id;
@@ -354,7 +368,7 @@ void Pool::Lose(NodeId id) {
     const std::scoped_lock lock(mutex_);
     at(id).instance = {};
   }
-  Announce(id, Epoch(), {});
+  Announce(id, Epoch(), {}, false);
   if (lost != Epoch() && on_instance_lost_) on_instance_lost_(id, lost, instance);
 }
 
@@ -365,7 +379,8 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     if (warm_up_interval_) warm_up_interval_->OnFoundAlive(use.idle);
     return;
   }
-  if (node.instance.id != InstanceId()) Lose(id);
+  const bool fails_over = !use.fresh && shared.epoch != 0;
+  if (!fails_over && shared.epoch != 0) Lose(id);
   platform::Instance instance{id, use.instance, {}, 0};
   for (const platform::Instance& known : node.known) {
     if (known.id == use.instance) instance = known;
@@ -375,14 +390,17 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     node.instance = instance;
   }
   const Epoch epoch(++node.last_epoch);
+  if (fails_over) ++shared.copied;
   shared.bytes_limit = traits().node_memory_bytes;
   shared.epoch.store(epoch.value(), std::memory_order_release);
-  Add(stats_.instances_started);
+  if (!fails_over) Add(stats_.instances_started);
   LOG_DEBUG("node is up node={} instance={:016x} address={}", id.value(), use.instance.value(),
             instance.address.ToString());
-  events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, id, use.instance,
-              instance.address.host.empty() ? "" : instance.address.ToString());
-  Announce(id, epoch, instance);
+  events_.Add(clock_.WallNow(), fails_over ? EventKind::kFailedOver : EventKind::kInstanceStarted,
+              id, use.instance, instance.address.host.empty() ? "" : instance.address.ToString());
+  Announce(id, epoch, instance, fails_over);
+  if (backups_) backups_->OnPrimaryChanged(id);
+  if (fails_over) FailOver(id, epoch);
 }
 
 void Pool::KeepStanding(NodeId id) {
@@ -444,77 +462,9 @@ void Pool::OnLinks(NodeId node, const std::function<void(Link&)>& call) {
   }
 }
 
-void Pool::Announce(NodeId node, Epoch epoch, const platform::Instance& instance) {
-  OnLinks(node, [epoch, id = instance.id, address = instance.address](Link& link) {
-    link.SetInstance(epoch, id, address);
-  });
-}
-
-// --- Nodes that dial ----------------------------------------------------------------------------
-
-std::shared_ptr<ControlLink> Pool::MakeControl(NodeId node, InstanceId instance) {
-  ControlLink::Handler& handler = *this;
-  return std::make_shared<ControlLink>(control_, node, instance, handler);
-}
-
-void Pool::AddControl(NodeId id, const std::shared_ptr<ControlLink>& control) {
-  auto& controls = at(id).controls;
-  StopControl(id, control->instance());
-  if (controls.size() == kKnownMax) StopControl(id, controls.front()->instance());
-  controls.push_back(control);
-}
-
-void Pool::StopControl(NodeId id, InstanceId instance) {
-  auto& controls = at(id).controls;
-  for (const auto& control : controls) {
-    if (control->instance() == instance) control->Stop();
-  }
-  std::erase_if(controls, [](const auto& control) { return control->stopped(); });
-}
-
-net::Task<> Pool::AcceptNodes() {
-  while (!stopping_) {
-    auto socket = co_await listener_.Accept(control_);
-    if (stopping_) co_return;
-    if (!socket || arriving_ >= kArrivingMax) {
-      LOG_WARN_EVERY(std::chrono::seconds(1), "cannot take a node's connection: {}",
-                     socket ? "too many handshakes at once" : socket.error().ToString());
-      co_await control_.Sleep(std::chrono::milliseconds(10));
-      continue;
-    }
-    control_.Spawn(Welcome(std::move(*socket)));
-  }
-}
-
-net::Task<> Pool::Welcome(net::Socket socket) {
-  ++arriving_;
-  net::FrameReader reader(socket, wire::kFrameHeaderBytes);
-  const std::string peer = socket.peer_address();
-  const auto arrived = co_await net::HandshakeAsAcceptingProxy(
-      socket, reader, options_.secret, net::EventLoop::Now() + kHandshakeTimeout);
-  --arriving_;
-  if (stopping_) co_return;
-  if (!arrived) {
-    if (arrived.error().code != ErrorCode::kUnavailable)
-      LOG_WARN("closed the link from {}: {}", peer, arrived.error().ToString());
-    co_return;
-  }
-  const wire::NodeStatus& status = arrived->status;
-  if (status.node.value() >= nodes_.size() ||
-      arrived->link_number >= net::kFirstDataLink + loops_.size()) {
-    LOG_WARN("closed the link from {}: it says that it is link {} of node {}, which we do not have",
-             peer, arrived->link_number, status.node.value());
-    co_return;
-  }
-  if (arrived->link_number == net::kControlLink) {
-    auto control = MakeControl(status.node, status.instance);
-    AddControl(status.node, control);
-    ControlLink::Serve(control, std::move(socket));
-    co_return;
-  }
-  LoopLinks& links = *loops_[arrived->link_number - net::kFirstDataLink];
-  links.loop().Post([&links, fd = socket.Release(), status] {
-    links.at(status.node).Attach(status.instance, net::Socket::Adopt(links.loop(), fd));
+void Pool::Announce(NodeId node, Epoch epoch, const platform::Instance& instance, bool copy) {
+  OnLinks(node, [epoch, id = instance.id, address = instance.address, copy](Link& link) {
+    link.SetInstance(epoch, id, address, copy);
   });
 }
 

@@ -32,6 +32,7 @@
 #include "policy/node_machine.h"
 #include "policy/smoothed_delay.h"
 #include "policy/warm_up.h"
+#include "pool/backups.h"
 #include "pool/control_link.h"
 #include "pool/event_log.h"
 #include "pool/link.h"
@@ -73,6 +74,7 @@ struct PoolOptions {
   // Where nodes dial us, if the platform's instances accept no connections.
   net::HostPort node_listen{"127.0.0.1", 0};
   std::optional<policy::WarmUpInterval::Options> warm_up = {};  // none: nodes are not kept warm
+  std::optional<BackupOptions> backup = {};                     // none: nodes are not backed up
   policy::BillingRule billing = {};
   policy::NodeSize node_size = {};
   Duration wake_deadline = std::chrono::seconds(5);
@@ -90,9 +92,10 @@ struct PoolStats {
   Counter demands{0};               // of links that may not send
   Counter requests_of_sessions{0};  // as the nodes told at their end
   Counter wakes_too_late{0};        // requests gave up the wait for a node
+  Counter failovers{0};             // by an instance that is a copy of the one before
 };
 
-class Pool final : public platform::Observer, private ControlLink::Handler {
+class Pool final : public platform::Observer, private ControlLink::Handler, private Backups::Host {
  public:
   // REQUIRES: `platform` and the loops outlive the pool.
   Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions options);
@@ -105,6 +108,15 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   void set_on_instance_lost(std::function<void(NodeId, Epoch, InstanceId)> callback) {
     on_instance_lost_ = std::move(callback);
   }
+
+  // Called, on the control loop, when an instance took over that is a copy of the one before, as
+  // `epoch`. Which chunks it has is to be found out, and told by EndFailover.
+  void set_on_failover(std::function<void(NodeId, Epoch)> callback) {
+    on_failover_ = std::move(callback);
+  }
+  // What was stored in earlier epochs, and was not moved to `epoch`, is not there. False if
+  // `epoch` is not the node's any more.
+  bool EndFailover(NodeId node, Epoch epoch);
 
   // Listens for nodes that dial, if the platform's do. Errors: as net::Listener::Listen.
   Status Listen();
@@ -138,6 +150,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   // From any thread.
   std::vector<NodeView> View() const;
   const PoolStats& stats() const { return stats_; }
+  // Null if nodes are not backed up.
+  const Backups* backups() const { return backups_ ? &*backups_ : nullptr; }
   // From an invocation to its PONG.
   const LatencyHistogram& wakes() const { return wakes_; }
   const EventLog& events() const { return events_; }
@@ -175,6 +189,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
     std::vector<OpenSession> sessions;
     policy::Cause wanted_for = policy::Cause::kServing;  // what the requests that wait are for
     TimePoint active_since{};
+    bool wanted_for_backup = false;  // one of the machine's demands is
+    bool round_over = false;         // the primary is to be told
+    SessionId peer_session;          // of the last round
+    SessionId session;               // the machine's, as it was last seen
   };
   // Connections of nodes whose handshake is under way.
   static constexpr std::size_t kArrivingMax = 1024;
@@ -187,6 +205,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   void OnPong(NodeId node, const wire::Pong& pong) override;
   void OnBye(NodeId node, SessionId session, const wire::ByeTotals& totals,
              const wire::NodeFill& fill) override;
+  void OnSyncReport(NodeId node, InstanceId instance, const wire::SyncReport& report) override;
   void OnControlLost(NodeId node, InstanceId instance) override;
   void OnTick(NodeId node);
 
@@ -199,19 +218,36 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   void Do(NodeId node, const policy::FailWaiters& fail);
   void Do(NodeId node, const policy::DeclareLost& lost);
   void Do(NodeId node, const policy::UseInstance& use);
+  void Do(NodeId node, const policy::PeerReady& ready);
+  void Do(NodeId node, const policy::PeerGone& gone);
+
+  void WantPrimary(NodeId node) override;
+  void PrimaryWanted(NodeId node) override;
+  bool WantPeer(NodeId node) override;
+  bool Command(NodeId node, wire::SyncCommand command) override;
+  void RoundOver(NodeId node) override;
+  // Lets the primary go once the platform says that its peer has returned.
+  void ReleasePrimary(NodeId node);
+  // Soon: not within the handling of another event of the node.
+  void Tell(void (Backups::*event)(NodeId), NodeId node);
+  void WatchSession(NodeId node);
+  // The instance is gone, and has a peer that may answer instead.
+  void AwaitFailover(NodeId node);
+  void FailOver(NodeId node, Epoch epoch);
   void KeepStanding(NodeId node);
   void UpdateGate(NodeId node);
   void UpdateState(NodeId node);
   void SetTick(NodeId node);
   // The node's chunks in this epoch are gone.
   void Lose(NodeId node);
-  void Announce(NodeId node, Epoch epoch, const platform::Instance& instance);
+  void Announce(NodeId node, Epoch epoch, const platform::Instance& instance, bool copy);
   void OnLinks(NodeId node, const std::function<void(Link&)>& call);
   std::shared_ptr<ControlLink> MakeControl(NodeId node, InstanceId instance);
   void AddControl(NodeId node, const std::shared_ptr<ControlLink>& control);
   void StopControl(NodeId node, InstanceId instance);
   net::Task<> AcceptNodes();
   net::Task<> Welcome(net::Socket socket);
+  net::Task<> Relay(net::Socket socket);
 
   net::EventLoop& control_;
   platform::Platform& platform_;
@@ -224,9 +260,11 @@ class Pool final : public platform::Observer, private ControlLink::Handler {
   std::vector<NodeShared> shared_;
   std::vector<std::unique_ptr<LoopLinks>> loops_;
   std::optional<policy::WarmUpInterval> warm_up_interval_;
+  std::optional<Backups> backups_;
   net::Listener listener_;
   std::size_t arriving_ = 0;
   std::function<void(NodeId, Epoch, InstanceId)> on_instance_lost_;
+  std::function<void(NodeId, Epoch)> on_failover_;
   policy::Meter meter_;
   PoolStats stats_;
   LatencyHistogram wakes_;

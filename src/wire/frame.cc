@@ -34,6 +34,9 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(kFrameTypeLast) 
     "inventory",  "inventory_reply",
     "bye",        "corrupt_for_test",
     "set_expiry", "expiry_set",
+    "sync",       "sync_report",
+    "sync_open",  "sync_close",
+    "sync_state",
 };
 
 // Byte by byte, so that the host's endianness does not matter; compilers make one store of it.

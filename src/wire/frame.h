@@ -66,8 +66,13 @@ enum class FrameType : std::uint8_t {
   kCorruptForTest,
   kSetExpiry,
   kExpirySet,
+  kSync,
+  kSyncReport,
+  kSyncOpen,
+  kSyncClose,
+  kSyncState,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kExpirySet;
+inline constexpr FrameType kFrameTypeLast = FrameType::kSyncState;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);

@@ -10,6 +10,7 @@ namespace infinicache::wire {
 namespace {
 
 constexpr std::size_t kEntryFixedBytes = 4 + 8 + 8 + 2 + 8;
+constexpr std::size_t kChunkIdBytes = 8 + 8 + 2;
 constexpr std::size_t kExpiryBytes = 8 + 8 + 2 + 8;
 static_assert(kExpiryListMax * kExpiryBytes <= kFrameMetaBytesMax);
 
@@ -103,6 +104,14 @@ Result<std::vector<ChunkExpiry>> ParseExpiryList(std::string_view bytes) {
     list.push_back({chunk, static_cast<std::int64_t>(Take<std::uint64_t>(bytes))});
   }
   return list;
+}
+
+std::string EncodeChunkList(std::span<const ChunkId> chunks) {
+  CHECK(chunks.size() <= kChunkListMax, "{} entries", chunks.size());
+  std::string out;
+  out.reserve(chunks.size() * kChunkIdBytes);
+  for (const ChunkId& chunk : chunks) AppendChunkId(chunk, out);
+  return out;
 }
 
 }  // namespace infinicache::wire

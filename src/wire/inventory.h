@@ -61,4 +61,10 @@ std::string EncodeExpiryList(std::span<const ChunkExpiry> list);
 // Errors: kProtocol for a length that is not one of a list.
 Result<std::vector<ChunkExpiry>> ParseExpiryList(std::string_view bytes);
 
+// What a kDelete frame names: a sequence of 18 bytes: u64 object, u64 version, u16 index.
+inline constexpr std::size_t kChunkListMax = 2048;
+
+// REQUIRES: at most kChunkListMax.
+std::string EncodeChunkList(std::span<const ChunkId> chunks);
+
 }  // namespace infinicache::wire

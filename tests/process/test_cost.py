@@ -64,7 +64,7 @@ def check_sums(cost: dict) -> None:
 
 
 def test_a_sleeping_pool_tells_the_same_figures_everywhere(start) -> None:
-    server = start(preset="lambda-like", warm_up="off", **SMALL)
+    server = start(preset="lambda-like", warm_up="off", backup="off", **SMALL)
     use(server)
     cost = asleep(server)
     check_sums(cost)

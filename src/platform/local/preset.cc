@@ -55,13 +55,15 @@ constexpr std::array<Preset, 5> kPresets = {{
      .cold_start_min = milliseconds(100),
      .cold_start_max = milliseconds(250),
      .price = "lambda-x86",
-     .warms_up = true},
+     .warms_up = true,
+     .backs_up = true},
     {.name = "lambda-2019",
      .traits = Lambda2019(),
      .cold_start_min = milliseconds(100),
      .cold_start_max = milliseconds(250),
      .price = "lambda-2019",
-     .warms_up = true},
+     .warms_up = true,
+     .backs_up = true},
     {.name = "knative-like",
      .traits = kKnative,
      .cold_start_min = milliseconds(1500),
@@ -79,7 +81,8 @@ constexpr std::array<Preset, 5> kPresets = {{
      .reclaim_grace = seconds(10),
      .milli_vcpus = 1000,
      .price = "cloud-run",
-     .warms_up = true},
+     .warms_up = true,
+     .backs_up = true},
 }};
 
 }  // namespace

@@ -25,6 +25,7 @@ struct Preset {
   std::uint32_t milli_vcpus = 0;  // of a node, for prices that count CPU
   std::string_view price;         // what its sessions are billed by, in the price table
   bool warms_up = false;          // idle nodes are worth keeping warm
+  bool backs_up = false;          // instances end without notice: their data is worth a copy
 };
 
 // "always-on" is the first.
