@@ -166,7 +166,7 @@ def test_a_peer_that_dies_in_a_round_does_no_harm_and_another_takes_its_place() 
 
         def peers() -> list[int]:
             return [pid for pid, command in server.processes().items()
-                    if "infinicache-node" in command and pid not in primaries]
+                    if " --node=" in command and pid not in primaries]
         victim = wait_until(lambda: server.metrics()("infinicache_backups_running") > 0 and peers(),
                             "a round runs")[0]
         os.kill(victim, signal.SIGKILL)
