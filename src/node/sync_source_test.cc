@@ -50,7 +50,8 @@ class SyncSourceTest : public testing::Test {
     for (std::size_t at = 0; at < bytes; at += kStrip) {
       const std::string strip = content.substr(at, kStrip);
       std::size_t copied = 0;
-      for (const Extent& extent : *store_.NextStrip(**chunk, at, strip.size())) {
+      const auto extents = store_.NextStrip(**chunk, at, strip.size());
+      for (const Extent& extent : *extents) {
         std::memcpy(extent.data, strip.data() + copied, extent.bytes);
         copied += extent.bytes;
       }
