@@ -19,7 +19,7 @@ from pathlib import Path
 
 import machine
 from compare import ROOT, binaries_of
-from isolation import BenchError
+from isolation import exit_code
 from platforms import Client, key_of, table
 from servers import InfiniCache
 
@@ -81,13 +81,7 @@ def main() -> int:
                         help="fail if fewer survive with both (0.999)")
     parser.add_argument("--json", type=Path, default=ROOT / "build/bench/availability.json")
     options = parser.parse_args()
-    try:
-        return measure(options)
-    except BenchError as error:
-        print(f"availability: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("availability", lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -15,7 +15,8 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CLONE_NEWUSER = 0x10000000
@@ -28,6 +29,17 @@ CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 class BenchError(Exception):
     """Something the caller can put right; its text says how."""
+
+
+def exit_code(name: str, measure: Callable[[], int]) -> int:
+    """Of benchmark `name`: what `measure` returns, or 2 after telling what is to be put right."""
+    try:
+        return measure()
+    except BenchError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def enter_network_namespace() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import machine
 from client import Load, LoadClient
 from compare import ROOT, binaries_of
-from isolation import BenchError, enter_network_namespace
+from isolation import BenchError, enter_network_namespace, exit_code
 from report import parse_size
 from servers import InfiniCache
 
@@ -71,13 +71,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.gate is not None and not options.gate.removesuffix("MiB").isdigit():
         parser.error("--gate: expected a number of MiB, as 64MiB")
-    try:
-        return measure(options)
-    except BenchError as error:
-        print(f"memory: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("memory", lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import machine
 from client import Load, LoadClient
 from compare import ROOT, binaries_of
-from isolation import BenchError, enter_network_namespace, pin_to_core
+from isolation import enter_network_namespace, exit_code, pin_to_core
 from report import parse_size
 from servers import InfiniCache
 
@@ -36,13 +36,7 @@ def main() -> int:
                         help="fail if the median is above this many times the ideal (1.1)")
     parser.add_argument("--json", type=Path, default=ROOT / "build/bench/paced.json")
     options = parser.parse_args()
-    try:
-        return measure(options)
-    except BenchError as error:
-        print(f"paced: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("paced", lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -29,7 +29,8 @@ from pathlib import Path
 
 import machine
 from compare import ROOT, binaries_of
-from isolation import BenchError
+from isolation import BenchError, exit_code
+from report import markdown
 from servers import HOST, InfiniCache
 
 SIZE_MEDIAN = 300_000
@@ -314,8 +315,7 @@ def contention(options: argparse.Namespace) -> int:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown([head, ["---"] * len(head), *rows])
 
 
 def main() -> int:
@@ -332,13 +332,7 @@ def main() -> int:
     parser.add_argument("--only", help="platforms whose name begins so")
     parser.add_argument("--json", type=Path, default=ROOT / "build/bench/platforms.json")
     options = parser.parse_args()
-    try:
-        return measure(options)
-    except BenchError as error:
-        print(f"platforms: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("platforms", lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -142,6 +142,10 @@ def markdown_table(results: Results) -> str:
                       *(_number(results.cost(row, peer)) for peer in PEERS),
                       *(_ratio(results.ratio(row, peer)) for peer in PEERS),
                       _ratio(results.degraded_over_healthy(row))))
+    return markdown(lines)
+
+
+def markdown(lines: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import machine
 from client import Load, LoadClient
 from compare import ROOT, binaries_of
-from isolation import BenchError, enter_network_namespace
+from isolation import BenchError, enter_network_namespace, exit_code
 from report import parse_size
 from servers import HOST, InfiniCache
 
@@ -129,13 +129,7 @@ def main() -> int:
     parser.add_argument("--no-netns", action="store_true")
     parser.add_argument("--json", type=Path, default=ROOT / "build/bench/restart.json")
     options = parser.parse_args()
-    try:
-        return measure(options)
-    except BenchError as error:
-        print(f"restart: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("restart", lambda: measure(options))
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -15,10 +15,8 @@
 namespace infinicache::app {
 namespace {
 
-constexpr Duration kWarmUpMin = std::chrono::milliseconds(100);
-constexpr Duration kWarmUpMax = std::chrono::hours(24);
-constexpr Duration kBackupMin = std::chrono::milliseconds(100);
-constexpr Duration kBackupMax = std::chrono::hours(24);
+constexpr Duration kIntervalMin = std::chrono::milliseconds(100);
+constexpr Duration kIntervalMax = std::chrono::hours(24);
 // How fast a round is without a limit: for the adaptive interval.
 constexpr std::uint64_t kBackupBytesPerSecond = 200 * kMiB;
 
@@ -65,13 +63,13 @@ Duration FeeInIdleTime(const policy::FunctionPrice& price, const policy::NodeSiz
 
 }  // namespace
 
-Status CheckWarmUp(std::string_view text) {
+Status CheckInterval(std::string_view text) {
   if (text == "auto" || text == "off" || text == "adaptive") return {};
   const auto interval = ParseDuration(text);
-  if (interval && *interval >= kWarmUpMin && *interval <= kWarmUpMax) return {};
+  if (interval && *interval >= kIntervalMin && *interval <= kIntervalMax) return {};
   return Fail(ErrorCode::kInvalidArgument,
               fmt::format("'{}' is no interval: write auto, off, adaptive, or a time from {} to {}",
-                          text, PrintDuration(kWarmUpMin), PrintDuration(kWarmUpMax)));
+                          text, PrintDuration(kIntervalMin), PrintDuration(kIntervalMax)));
 }
 
 std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& settings) {
@@ -84,15 +82,6 @@ std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& set
   options.adaptive = false;
   options.interval = options.min = options.max = *interval;
   return options;
-}
-
-Status CheckBackup(std::string_view text) {
-  if (text == "auto" || text == "off" || text == "adaptive") return {};
-  const auto interval = ParseDuration(text);
-  if (interval && *interval >= kBackupMin && *interval <= kBackupMax) return {};
-  return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("'{}' is no interval: write auto, off, adaptive, or a time from {} to {}",
-                          text, PrintDuration(kBackupMin), PrintDuration(kBackupMax)));
 }
 
 Status CheckBackupOf(const Settings& settings) {

@@ -20,18 +20,16 @@
 
 namespace infinicache::app {
 
-// Errors: kInvalidArgument.
-Status CheckWarmUp(std::string_view text);
+// Of the settings `warm-up` and `backup`: auto, off, adaptive, or a time. Errors: kInvalidArgument.
+Status CheckInterval(std::string_view text);
 
-// None: nodes are not warmed up. REQUIRES: CheckWarmUp(settings.warm_up).
+// None: nodes are not warmed up. REQUIRES: CheckInterval(settings.warm_up).
 std::optional<policy::WarmUpInterval::Options> WarmUpOptions(const Settings& settings);
 
-// Errors: kInvalidArgument.
-Status CheckBackup(std::string_view text);
 // With the preset: nodes that never sleep have no peers. Errors: kInvalidArgument.
 Status CheckBackupOf(const Settings& settings);
 
-// None: nodes are not backed up. REQUIRES: CheckBackup(settings.backup).
+// None: nodes are not backed up. REQUIRES: CheckInterval(settings.backup).
 std::optional<pool::BackupOptions> BackupOptionsOf(const Settings& settings);
 
 // What the pool is billed by, and what it is compared with.

@@ -273,15 +273,10 @@ std::string PrintColdStart(const Settings& settings) {
   return fmt::format("{}..{}", min, PrintDuration(*settings.cold_start_max));
 }
 
-Status ParseWarmUpSetting(std::string_view text, Settings& settings) {
-  if (auto status = CheckWarmUp(text); !status) return status;
-  settings.warm_up = text;
-  return {};
-}
-
-Status ParseBackupSetting(std::string_view text, Settings& settings) {
-  if (auto status = CheckBackup(text); !status) return status;
-  settings.backup = text;
+template <std::string Settings::* kMember>
+Status ParseInterval(std::string_view text, Settings& settings) {
+  if (auto status = CheckInterval(text); !status) return status;
+  settings.*kMember = text;
   return {};
 }
 
@@ -342,12 +337,12 @@ constexpr SettingSpec kSpecs[] = {
     {"warm-up", kNodes, "INTERVAL",
      "how often a sleeping node that holds something is invoked so that its instance stays: off, "
      "adaptive, or a fixed time as 1m; auto: adaptive where the preset's nodes sleep",
-     CustomField{ParseWarmUpSetting, [](const Settings& s) { return s.warm_up; }}},
+     CustomField{ParseInterval<&Settings::warm_up>, [](const Settings& s) { return s.warm_up; }}},
     {"backup", kNodes, "INTERVAL",
      "how often a node that has changed sends its changes to a second instance, which goes on if "
      "the first is reclaimed: off, adaptive, or a fixed time as 5m; auto: adaptive where the "
      "preset's instances end without notice",
-     CustomField{ParseBackupSetting, [](const Settings& s) { return s.backup; }}},
+     CustomField{ParseInterval<&Settings::backup>, [](const Settings& s) { return s.backup; }}},
     {"backup-bandwidth", kNodes, "SIZE", "bytes per second, at most, of one node's backup",
      BytesField{&Settings::backup_bandwidth, 64 * kKiB, kTiB, "unlimited"}},
     {"wake-timeout", kNodes, "DURATION", "what waits for a sleeping node gives it up after so long",

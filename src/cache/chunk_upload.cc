@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "cache/reclaim_queue.h"
+#include "wire/inventory.h"
 
 namespace infinicache::cache {
 
@@ -87,7 +87,7 @@ void ChunkUpload::TellNodeToDrop() {
   header.chunk = record_->chunk(index_);
   link_.Send(header);
   header.type = wire::FrameType::kDelete;
-  link_.Send(header, EncodeChunkList({&header.chunk, 1}));
+  link_.Send(header, wire::EncodeChunkList({&header.chunk, 1}));
 }
 
 void ChunkUpload::Finish(State state) {

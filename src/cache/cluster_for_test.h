@@ -284,7 +284,7 @@ class ClusterForTest {
   void RemoveChunk(const ObjectRef& object, std::size_t index) {
     const ChunkId chunk = object->chunk(index);
     CHECK(Ask(object->place(index).node, wire::FrameType::kDelete, chunk,
-              EncodeChunkList({&chunk, 1})) == wire::FrameType::kDeleted);
+              wire::EncodeChunkList({&chunk, 1})) == wire::FrameType::kDeleted);
   }
   void FlipBit(const ObjectRef& object, std::size_t index, std::uint64_t byte) {
     CHECK(Ask(object->place(index).node, wire::FrameType::kCorruptForTest, object->chunk(index), {},
@@ -296,11 +296,7 @@ class ClusterForTest {
     Answer answer;
     pool::Link& link = worker().links().at(node);
     if (!link.connected()) return {};
-    wire::FrameHeader header;
-    header.type = wire::FrameType::kInventory;
-    header.flags = wire::kFlagFirst;
-    header.request = link.Register(&answer);
-    link.Send(header);
+    link.Send(wire::EncodeInventoryRequest(link.Register(&answer), std::nullopt));
     RunUntil([&] { return answer.type != wire::FrameType::kHello; });
     auto entries = wire::ParseInventoryPage(*answer.payload);
     CHECK(entries, "{}", entries.error().message);

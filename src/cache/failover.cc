@@ -44,15 +44,8 @@ net::Task<> Failover::Run() {
 
 void Failover::Ask() {
   if (!link_.available() || link_.epoch() != taken_.epoch) return;
-  wire::FrameHeader header;
-  header.type = wire::FrameType::kInventory;
-  header.request = request_ = link_.Register(this);
-  if (begun_) {
-    header.chunk = last_;
-  } else {
-    header.flags = wire::kFlagFirst;
-  }
-  link_.Send(header);
+  request_ = link_.Register(this);
+  link_.Send(wire::EncodeInventoryRequest(request_, last_));
 }
 
 pool::FrameSink::Target Failover::OnData(pool::Link&, const wire::FrameHeader& header) {
@@ -80,7 +73,6 @@ void Failover::TakePage(const wire::FrameHeader& header) {
     LOG_WARN("inventory of node {}: {}", taken_.node.value(), entries.error().ToString());
     return;  // and asked again
   }
-  begun_ = true;
   last_ = header.chunk;
   done_ = (header.flags & wire::kFlagLast) != 0;
   for (wire::InventoryEntry& entry : *entries) {

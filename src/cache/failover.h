@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -74,9 +75,8 @@ class Failover final : private pool::FrameSink {
   pool::Link& link_;
   std::uint64_t request_ = 0;  // 0: none is under way
   std::shared_ptr<std::string> page_;
-  bool begun_ = false;
   bool done_ = false;
-  ChunkId last_;
+  std::optional<ChunkId> last_;  // of the last page
   std::uint64_t kept_ = 0;
   std::uint64_t listed_ = 0;
   std::vector<Orphan> orphans_;

@@ -64,16 +64,9 @@ void Rebuilder::Ask(std::size_t index) {
   Source& source = sources_[index];
   pool::Link* const link = worker_.LinkTo(source.place);
   if (link == nullptr) return;  // not yet, or not again yet
-  wire::FrameHeader header;
-  header.type = wire::FrameType::kInventory;
-  header.request = source.request = link->Register(this);
   source.link = link;
-  if (source.begun) {
-    header.chunk = source.last;
-  } else {
-    header.flags = wire::kFlagFirst;
-  }
-  link->Send(header);
+  source.request = link->Register(this);
+  link->Send(wire::EncodeInventoryRequest(source.request, source.last));
 }
 
 void Rebuilder::GiveUp(std::size_t index) {
@@ -121,8 +114,7 @@ void Rebuilder::TakePage(std::size_t index, const wire::FrameHeader& header) {
     GiveUp(index);
     return;
   }
-  if (!source.begun) last_version_ = std::max(last_version_, header.offset);
-  source.begun = true;
+  if (!source.last) last_version_ = std::max(last_version_, header.offset);
   source.last = header.chunk;
   Add(worker_.stats().chunks_listed, entries->size());
   // Listed by a node that was asked anew after its link had broken.
@@ -136,7 +128,7 @@ void Rebuilder::TakePage(std::size_t index, const wire::FrameHeader& header) {
 void Rebuilder::NoteVersions() {
   if (versions_known_) return;
   for (std::size_t i = 0; i < sources_.size(); ++i)
-    if (!sources_[i].begun && !merge_.HasEnded(i)) return;
+    if (!sources_[i].last && !merge_.HasEnded(i)) return;
   versions_known_ = true;
   CacheShared& shared = worker_.shared();
   std::uint64_t last = shared.last_version.load(std::memory_order_relaxed);

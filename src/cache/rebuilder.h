@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,8 +52,7 @@ class Rebuilder final : private pool::FrameSink {
     std::uint64_t request = 0;  // of the page that is awaited; 0: none
     pool::Link* link = nullptr;
     TimePoint silent_since{};
-    bool begun = false;  // its first page has come
-    ChunkId last;
+    std::optional<ChunkId> last;        // of the last page that has come
     std::shared_ptr<std::string> page;  // being received
   };
 

@@ -170,7 +170,7 @@ void ReclaimQueue::SendBatch(pool::Link& link, std::span<const Entry> batch) {
   chunks.reserve(batch.size());
   for (const Entry& entry : batch) chunks.push_back(entry.chunk);
   header.type = wire::FrameType::kDelete;
-  link.Send(header, EncodeChunkList(chunks));
+  link.Send(header, wire::EncodeChunkList(chunks));
 }
 
 void ReclaimQueue::PutBack(const Entries& entries) {

@@ -36,7 +36,6 @@
 
 namespace infinicache::cache {
 
-using wire::EncodeChunkList;
 inline constexpr std::size_t kDeleteBatch = wire::kChunkListMax;
 
 class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -374,23 +373,13 @@ void Connection::HandleCancel(const FrameHeader& header) {
   for (std::size_t i = 0; i < cancelled; ++i) FinishRequest();
 }
 
-// The payload is an array of chunk identities, 18 bytes each: object, version, index.
 net::Task<Status> Connection::HandleDelete(const FrameHeader& header) {
-  constexpr std::size_t kEntryBytes = 18;
-  const auto entries = co_await ReadMeta(header);
-  if (!entries) co_return tl::make_unexpected(entries.error());
-  if (entries->size() % kEntryBytes != 0)
-    co_return Fail(ErrorCode::kProtocol, "delete list has a bad length");
+  const auto bytes = co_await ReadMeta(header);
+  if (!bytes) co_return tl::make_unexpected(bytes.error());
+  const auto chunks = wire::ParseChunkList(*bytes);
+  if (!chunks) co_return tl::make_unexpected(chunks.error());
   NoteChange();
-  for (std::size_t at = 0; at < entries->size(); at += kEntryBytes) {
-    std::uint64_t object = 0;
-    std::uint64_t version = 0;
-    std::uint16_t index = 0;
-    std::memcpy(&object, entries->data() + at, 8);
-    std::memcpy(&version, entries->data() + at + 8, 8);
-    std::memcpy(&index, entries->data() + at + 16, 2);
-    context_.store.Remove({ObjectId(object), Version(version), index});
-  }
+  for (const ChunkId& chunk : *chunks) context_.store.Remove(chunk);
   ++answered_;
   ReplyOk(FrameType::kDeleted, header);
   co_return Status{};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -84,11 +85,9 @@ net::Task<Result<SyncPlan>> SyncSource::Plan(wire::SyncState theirs) {
 
 net::Task<Result<std::vector<wire::ChunkExpiry>>> SyncSource::ListPeer() {
   std::vector<wire::ChunkExpiry> list;
-  FrameHeader header;
-  header.type = FrameType::kInventory;
-  header.flags = wire::kFlagFirst;
+  std::optional<ChunkId> listed;
   for (bool last = false; !last;) {
-    header.request = ++last_request_;
+    const FrameHeader header = wire::EncodeInventoryRequest(++last_request_, listed);
     if (auto sent = co_await Send(header, {}); !sent) co_return tl::make_unexpected(sent.error());
     const auto answer = co_await Receive();
     if (!answer) co_return tl::make_unexpected(answer.error());
@@ -99,23 +98,26 @@ net::Task<Result<std::vector<wire::ChunkExpiry>>> SyncSource::ListPeer() {
     for (const wire::InventoryEntry& entry : *page)
       list.push_back({entry.chunk, entry.meta.expires_at_ms});
     last = (answer->header.flags & wire::kFlagLast) != 0;
-    header.flags = 0;
-    header.chunk = answer->header.chunk;
+    listed = answer->header.chunk;
   }
   co_return list;
+}
+
+net::Task<Status> SyncSource::SendList(FrameType type, std::string list) {
+  FrameHeader header;
+  header.type = type;
+  header.request = ++last_request_;
+  unanswered_.push_back(0);
+  if (auto sent = co_await Send(header, std::move(list)); !sent) co_return sent;
+  co_return co_await AwaitAnswers(kUnansweredMax, kUnansweredBytesMax);
 }
 
 net::Task<Status> SyncSource::SendRemovals(std::vector<ChunkId> removed) {
   for (std::span<const ChunkId> rest = removed; !rest.empty();) {
     const auto batch = rest.first(std::min(rest.size(), wire::kChunkListMax));
     rest = rest.subspan(batch.size());
-    FrameHeader header;
-    header.type = FrameType::kDelete;
-    header.request = ++last_request_;
-    unanswered_.push_back(0);
-    if (auto sent = co_await Send(header, wire::EncodeChunkList(batch)); !sent) co_return sent;
-    if (auto status = co_await AwaitAnswers(kUnansweredMax, kUnansweredBytesMax); !status)
-      co_return status;
+    const Status sent = co_await SendList(FrameType::kDelete, wire::EncodeChunkList(batch));
+    if (!sent) co_return sent;
     totals_.removals += batch.size();
   }
   co_return Status{};
@@ -125,13 +127,8 @@ net::Task<Status> SyncSource::SendExpiries(std::vector<wire::ChunkExpiry> expiri
   for (std::span<const wire::ChunkExpiry> rest = expiries; !rest.empty();) {
     const auto batch = rest.first(std::min(rest.size(), wire::kExpiryListMax));
     rest = rest.subspan(batch.size());
-    FrameHeader header;
-    header.type = FrameType::kSetExpiry;
-    header.request = ++last_request_;
-    unanswered_.push_back(0);
-    if (auto sent = co_await Send(header, wire::EncodeExpiryList(batch)); !sent) co_return sent;
-    if (auto status = co_await AwaitAnswers(kUnansweredMax, kUnansweredBytesMax); !status)
-      co_return status;
+    const Status sent = co_await SendList(FrameType::kSetExpiry, wire::EncodeExpiryList(batch));
+    if (!sent) co_return sent;
     totals_.expiries += batch.size();
   }
   co_return Status{};

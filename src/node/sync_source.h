@@ -64,6 +64,8 @@ class SyncSource {
   net::Task<Result<wire::SyncState>> AskState(wire::FrameType type, const wire::SyncState& state);
   net::Task<Result<SyncPlan>> Plan(wire::SyncState theirs);
   net::Task<Result<std::vector<wire::ChunkExpiry>>> ListPeer();
+  // As a request of its own, which is answered like a chunk.
+  net::Task<Status> SendList(wire::FrameType type, std::string list);
   net::Task<Status> SendRemovals(std::vector<ChunkId> removed);
   net::Task<Status> SendExpiries(std::vector<wire::ChunkExpiry> expiries);
   net::Task<Status> SendChunk(const Chunk& chunk);

@@ -1,7 +1,5 @@
 #include "pool/control_link.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <chrono>
 #include <utility>
@@ -9,15 +7,9 @@
 #include "base/log.h"
 #include "net/handshake.h"
 #include "policy/backoff.h"
+#include "pool/dialling.h"
 
 namespace infinicache::pool {
-namespace {
-
-constexpr auto kDialTimeout = std::chrono::seconds(3);
-constexpr auto kDialBackoffMin = std::chrono::milliseconds(10);
-constexpr auto kDialBackoffMax = std::chrono::seconds(2);
-
-}  // namespace
 
 ControlLink::ControlLink(net::EventLoop& loop, NodeId node, InstanceId instance, Handler& handler)
     : loop_(loop),
@@ -78,11 +70,7 @@ net::Task<Status> ControlLink::Connect(const net::HostPort& address, const std::
   const auto status =
       co_await net::HandshakeAsDialer(*socket_, *reader_, secret, deadline, net::kControlLink);
   if (!status) co_return tl::make_unexpected(status.error());
-  if (status->node != node_ || status->instance != instance_) {
-    co_return Fail(ErrorCode::kUnavailable,
-                   fmt::format("{} is not the instance expected there", address.ToString()));
-  }
-  co_return Status{};
+  co_return CheckDialled(*status, node_, instance_, address);
 }
 
 net::Task<> ControlLink::ReadAndDisconnect() {

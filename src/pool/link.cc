@@ -1,8 +1,5 @@
 #include "pool/link.h"
 
-#include <fmt/format.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -10,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "net/handshake.h"
+#include "pool/dialling.h"
 
 namespace infinicache::pool {
 namespace {
@@ -20,9 +18,6 @@ using Kind = FrameSink::Target::Kind;
 
 // Short answers come many to a read, and small payloads with their headers.
 constexpr std::size_t kReadAhead = 16 * kKiB;
-constexpr auto kDialTimeout = std::chrono::seconds(3);
-constexpr auto kDialBackoffMin = std::chrono::milliseconds(10);
-constexpr auto kDialBackoffMax = std::chrono::seconds(2);
 
 // Whether a sink takes the frame's payload.
 bool CarriesData(const FrameHeader& header) {
@@ -242,10 +237,7 @@ net::Task<Status> Link::Dial() {
   const auto status =
       co_await net::HandshakeAsDialer(*socket_, *reader_, options_.secret, deadline);
   if (!status) co_return tl::make_unexpected(status.error());
-  if (status->node != node() || status->instance != instance_) {
-    co_return Fail(ErrorCode::kUnavailable,
-                   fmt::format("{} is not the instance expected there", address_.ToString()));
-  }
+  if (auto right = CheckDialled(*status, node(), instance_, address_); !right) co_return right;
   shared_.bytes_limit.store(status->bytes_limit, std::memory_order_relaxed);
   shared_.bytes_used.store(status->bytes_used, std::memory_order_relaxed);
   shared_.chunks.store(status->chunks, std::memory_order_relaxed);

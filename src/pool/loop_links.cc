@@ -1,6 +1,6 @@
-#include <algorithm>
+#include "pool/loop_links.h"
 
-#include "pool/pool.h"
+#include <algorithm>
 
 namespace infinicache::pool {
 

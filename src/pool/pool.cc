@@ -22,7 +22,7 @@ constexpr auto kStableAfter = std::chrono::seconds(10);
 constexpr auto kReturnGrace = std::chrono::milliseconds(200);
 constexpr std::size_t kOpenSessionsMax = 16;
 
-policy::Cause CauseOf(policy::Purpose purpose) {
+policy::Cause CauseOf(policy::Purpose purpose, policy::Cause wanted_for) {
   switch (purpose) {
     case policy::Purpose::kWarmUp:
       return policy::Cause::kWarmUp;
@@ -31,7 +31,7 @@ policy::Cause CauseOf(policy::Purpose purpose) {
     case policy::Purpose::kRequest:
       break;
   }
-  return policy::Cause::kServing;
+  return wanted_for;
 }
 
 }  // namespace
@@ -224,7 +224,6 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   const bool was_active = node.machine.state() == policy::NodeMachine::State::kActive;
   auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
   const bool woke = !was_active && node.machine.state() == policy::NodeMachine::State::kActive;
-  if (woke) node.active_since = now;
   for (OpenSession& session : node.sessions) {
     if (session.id != pong.session) continue;
     if (!session.ponged) session.ponged = now;
@@ -300,9 +299,7 @@ void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
   node.warm_up.OnSession(now, random_);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  const policy::Cause cause =
-      invoke.purpose == policy::Purpose::kRequest ? node.wanted_for : CauseOf(invoke.purpose);
-  node.sessions.push_back({invoke.session, cause, now});
+  node.sessions.push_back({invoke.session, CauseOf(invoke.purpose, node.wanted_for), now});
   platform::Invocation invocation;
   invocation.session = invoke.session;
   invocation.purpose = invoke.purpose;

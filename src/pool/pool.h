@@ -30,41 +30,15 @@
 #include "platform/platform.h"
 #include "policy/meter.h"
 #include "policy/node_machine.h"
-#include "policy/smoothed_delay.h"
 #include "policy/warm_up.h"
 #include "pool/backups.h"
 #include "pool/control_link.h"
 #include "pool/event_log.h"
 #include "pool/link.h"
+#include "pool/loop_links.h"
 #include "pool/node_state.h"
 
 namespace infinicache::pool {
-
-// One loop's links, by node. Used on that loop only.
-class LoopLinks {
- public:
-  LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const LinkOptions& options);
-  LoopLinks(const LoopLinks&) = delete;
-  LoopLinks& operator=(const LoopLinks&) = delete;
-
-  void Start();
-  void Stop();
-  Link& at(NodeId node) { return *links_[node.value()]; }
-  std::span<const std::unique_ptr<Link>> all() const { return links_; }
-  std::size_t connected() const;
-  // Links that take requests: connected, or of nodes that can be woken.
-  std::size_t available() const;
-  // Those of which no answer is overdue.
-  std::size_t responsive() const;
-  // How long nodes take from a demand to their answer.
-  const policy::SmoothedDelay& wake_delay() const { return wake_delay_; }
-  net::EventLoop& loop() { return loop_; }
-
- private:
-  net::EventLoop& loop_;
-  policy::SmoothedDelay wake_delay_;
-  std::vector<std::unique_ptr<Link>> links_;
-};
 
 struct PoolOptions {
   std::size_t nodes = 16;
@@ -188,11 +162,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     std::vector<std::shared_ptr<ControlLink>> controls;
     std::vector<OpenSession> sessions;
     policy::Cause wanted_for = policy::Cause::kServing;  // what the requests that wait are for
-    TimePoint active_since{};
-    bool wanted_for_backup = false;  // one of the machine's demands is
-    bool round_over = false;         // the primary is to be told
-    SessionId peer_session;          // of the last round
-    SessionId session;               // the machine's, as it was last seen
+    bool wanted_for_backup = false;                      // one of the machine's demands is
+    bool round_over = false;                             // the primary is to be told
+    SessionId peer_session;                              // of the last round
+    SessionId session;                                   // the machine's, as it was last seen
   };
   // Connections of nodes whose handshake is under way.
   static constexpr std::size_t kArrivingMax = 1024;

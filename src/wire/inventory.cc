@@ -59,6 +59,18 @@ void AppendInventoryEntry(const InventoryEntry& entry, std::string& out) {
   AppendChunkMeta(entry.meta, out);
 }
 
+FrameHeader EncodeInventoryRequest(std::uint64_t request, const std::optional<ChunkId>& after) {
+  FrameHeader header;
+  header.type = FrameType::kInventory;
+  header.request = request;
+  if (after) {
+    header.chunk = *after;
+  } else {
+    header.flags = kFlagFirst;
+  }
+  return header;
+}
+
 Result<std::vector<InventoryEntry>> ParseInventoryPage(std::string_view bytes) {
   std::vector<InventoryEntry> entries;
   while (!bytes.empty()) {
@@ -112,6 +124,15 @@ std::string EncodeChunkList(std::span<const ChunkId> chunks) {
   out.reserve(chunks.size() * kChunkIdBytes);
   for (const ChunkId& chunk : chunks) AppendChunkId(chunk, out);
   return out;
+}
+
+Result<std::vector<ChunkId>> ParseChunkList(std::string_view bytes) {
+  if (bytes.size() % kChunkIdBytes != 0)
+    return Fail(ErrorCode::kProtocol, "delete list has a bad length");
+  std::vector<ChunkId> chunks;
+  chunks.reserve(bytes.size() / kChunkIdBytes);
+  while (!bytes.empty()) chunks.push_back(TakeChunkId(bytes));
+  return chunks;
 }
 
 }  // namespace infinicache::wire

@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,8 @@ struct InventoryEntry {
 std::size_t InventoryEntryBytes(std::size_t key_bytes);
 void AppendInventoryEntry(const InventoryEntry& entry, std::string& out);
 
+// Asks for the page behind the entry `after`, or for the first one.
+FrameHeader EncodeInventoryRequest(std::uint64_t request, const std::optional<ChunkId>& after);
 // Errors: kProtocol, for bytes that are not a sequence of entries in strictly ascending order.
 Result<std::vector<InventoryEntry>> ParseInventoryPage(std::string_view bytes);
 
@@ -66,5 +69,7 @@ inline constexpr std::size_t kChunkListMax = 2048;
 
 // REQUIRES: at most kChunkListMax.
 std::string EncodeChunkList(std::span<const ChunkId> chunks);
+// Errors: kProtocol for a length that is not one of a list.
+Result<std::vector<ChunkId>> ParseChunkList(std::string_view bytes);
 
 }  // namespace infinicache::wire

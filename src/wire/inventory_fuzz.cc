@@ -1,5 +1,5 @@
-// Any bytes as a page of an inventory and as an expiry list: no crash, and what decodes encodes to
-// the same bytes.
+// Any bytes as a page of an inventory, as an expiry list and as a chunk list: no crash, and what
+// decodes encodes to the same bytes.
 #include "wire/inventory.h"
 
 #include <cstddef>
@@ -29,6 +29,11 @@ void FuzzExpiryList(std::string_view data) {
   if (list) CHECK(EncodeExpiryList(*list) == data);
 }
 
+void FuzzChunkList(std::string_view data) {
+  const auto chunks = ParseChunkList(data);
+  if (chunks && chunks->size() <= kChunkListMax) CHECK(EncodeChunkList(*chunks) == data);
+}
+
 }  // namespace
 }  // namespace infinicache::wire
 
@@ -36,5 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   infinicache::wire::FuzzPage(bytes);
   infinicache::wire::FuzzExpiryList(bytes);
+  infinicache::wire::FuzzChunkList(bytes);
   return 0;
 }

@@ -104,5 +104,16 @@ TEST(ExpiryList, WhatIsWrittenIsReadUpToItsLimit) {
   EXPECT_TRUE(ParseExpiryList("").value().empty());
 }
 
+TEST(ChunkList, WhatIsWrittenIsReadAndNothingOfAnotherLength) {
+  std::vector<ChunkId> chunks;
+  for (std::size_t i = 0; i < kChunkListMax; ++i)
+    chunks.push_back({ObjectId(i), Version(~i), static_cast<std::uint16_t>(i)});
+  const std::string bytes = EncodeChunkList(chunks);
+  EXPECT_EQ(bytes.size(), 18 * kChunkListMax);
+  EXPECT_EQ(ParseChunkList(bytes).value(), chunks);
+  EXPECT_EQ(ParseChunkList(bytes.substr(1)).error().code, ErrorCode::kProtocol);
+  EXPECT_TRUE(ParseChunkList("").value().empty());
+}
+
 }  // namespace
 }  // namespace infinicache::wire

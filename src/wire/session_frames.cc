@@ -2,26 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstring>
+
+#include "wire/duration_field.h"
 
 namespace infinicache::wire {
 namespace {
 
 constexpr std::size_t kTotalsBytes = 16;
-// A year: more than any session, and far from an overflow in nanoseconds.
-constexpr std::uint64_t kMicrosecondsMax = 365ULL * 24 * 3600 * 1'000'000;
-
-std::uint64_t ToMicroseconds(Duration duration) {
-  const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
-  return std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 0)), kMicrosecondsMax);
-}
-
-Duration FromMicroseconds(std::uint64_t count) {
-  return std::chrono::microseconds(std::min(count, kMicrosecondsMax));
-}
-
 }  // namespace
 
 FrameHeader EncodePing(SessionId session) {

@@ -2,16 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstring>
+
+#include "wire/duration_field.h"
 
 namespace infinicache::wire {
 namespace {
 
 constexpr std::size_t kTotalsBytes = 48;
-// Longer than any session.
-constexpr std::uint64_t kMicrosecondsMax = 365ULL * 24 * 3600 * 1'000'000;
 
 }  // namespace
 
@@ -20,9 +19,7 @@ FrameHeader EncodeSync(const SyncCommand& command) {
   header.type = FrameType::kSync;
   header.request = command.session.value();
   header.chunk.object = ObjectId(command.other.value());
-  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(command.within).count();
-  header.chunk.version = Version(
-      std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(micros, 0)), kMicrosecondsMax));
+  header.chunk.version = Version(ToMicroseconds(command.within));
   header.offset = command.bytes_per_second;
   if (command.is_source) header.flags |= kFlagFirst;
   if (command.by_relay) header.flags |= kFlagLast;
@@ -47,8 +44,7 @@ Result<SyncCommand> DecodeSync(const FrameHeader& header, std::string_view meta)
   command.other = InstanceId(header.chunk.object.value());
   command.is_source = (header.flags & kFlagFirst) != 0;
   command.by_relay = (header.flags & kFlagLast) != 0;
-  command.within =
-      std::chrono::microseconds(std::min(header.chunk.version.value(), kMicrosecondsMax));
+  command.within = FromMicroseconds(header.chunk.version.value());
   command.bytes_per_second = header.offset;
   std::memcpy(command.token.data(), meta.data(), command.token.size());
   command.address = meta.substr(command.token.size());

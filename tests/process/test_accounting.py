@@ -1,10 +1,10 @@
 """The memory that is accounted is the memory taken, in full nodes and over many requests."""
 
 import math
-import pathlib
 import threading
 import time
 
+from harness.processes import memory
 from harness.resp import Client, ReplyError
 from harness.server import Server
 from harness.settings import GIB, KIB, MIB, patience, rng, sanitized, scaled
@@ -16,13 +16,6 @@ SIZE_MAX = scaled(8 * MIB, 30 * MIB, GIB)
 THREADS = 4
 SECONDS = scaled(2, 8, 600)
 OPERATIONS = scaled(2_000, 20_000, 1_000_000)
-
-
-def resident(pid: int) -> int:
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * KIB
-    raise AssertionError(f"process {pid} has no memory")
 
 
 class RandomSizes:
@@ -62,7 +55,7 @@ class RandomSizes:
 
 def test_full_nodes_stay_within_their_memory_and_account_for_it(start) -> None:
     server = start(nodes=NODES, node_memory=f"{NODE_MEMORY // MIB}MiB")
-    empty = {node.pid: resident(node.pid) for node in server.nodes()}
+    empty = {node.pid: memory(node.pid) for node in server.nodes()}
     load = RandomSizes(server)
     threads = [threading.Thread(target=load.write, args=(n,)) for n in range(THREADS)]
     for thread in threads:
@@ -74,7 +67,7 @@ def test_full_nodes_stay_within_their_memory_and_account_for_it(start) -> None:
             used[node.pid] = max(used[node.pid], node.bytes_used)
         time.sleep(0.02)
     assert not load.errors, load.errors
-    grown = {pid: resident(pid) - empty[pid] for pid in empty}
+    grown = {pid: memory(pid) - empty[pid] for pid in empty}
     total, total_grown = sum(used.values()), sum(grown.values())
     print(f"{load.written / MIB:.0f} MiB written, {load.refused} refused; {total / MIB:.1f} MiB "
           f"accounted, {total_grown / MIB:.1f} MiB more resident ({total_grown / total - 1:+.1%}); "
@@ -106,9 +99,9 @@ def test_many_requests_leave_nothing_behind(start) -> None:
 
     run(max(OPERATIONS // 4, 2_000))
     processes = [server.pid, *(node.pid for node in server.nodes())]
-    before = {pid: resident(pid) for pid in processes}
+    before = {pid: memory(pid) for pid in processes}
     run(OPERATIONS)
-    grown = {pid: resident(pid) - before[pid] for pid in processes}
+    grown = {pid: memory(pid) - before[pid] for pid in processes}
     print(f"after {OPERATIONS} more requests: proxy {grown[server.pid] / KIB:+.0f} KiB, nodes "
           f"{max(list(grown.values())[1:]) / KIB:+.0f} KiB at most")
     if not sanitized():

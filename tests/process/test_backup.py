@@ -58,16 +58,20 @@ def kill_primaries(server: Server) -> None:
     server.kill_nodes(node.id for node in server.nodes() if node.pid)
 
 
+def check_that_peers_take_over(server: Server, stored: list[Value]) -> None:
+    server.fill(stored)
+    wait_until_backed_up(server)
+    kill_primaries(server)
+    server.check(stored, "from the peers")
+    metrics = server.metrics()
+    assert metrics("infinicache_failovers_total") == NODES
+    assert metrics("infinicache_objects_lost_total") == 0
+
+
 def test_all_primaries_may_be_killed_at_once() -> None:
     with backed_up() as server:
         stored = values()
-        server.fill(stored)
-        wait_until_backed_up(server)
-        kill_primaries(server)
-        server.check(stored, "from the peers")
-        metrics = server.metrics()
-        assert metrics("infinicache_failovers_total") == NODES
-        assert metrics("infinicache_objects_lost_total") == 0
+        check_that_peers_take_over(server, stored)
         wait_until(lambda: server.metrics()("infinicache_chunks_kept_by_failover_total")
                    == OBJECTS * 4, "every chunk was kept")
         assert server.metrics()("infinicache_chunks_repaired_total") == 0
@@ -79,14 +83,7 @@ def test_all_primaries_may_be_killed_at_once() -> None:
 
 def test_where_instances_accept_connections_they_need_no_relay() -> None:
     with backed_up(preset="knative-like") as server:
-        stored = values(20)
-        server.fill(stored)
-        wait_until_backed_up(server)
-        kill_primaries(server)
-        server.check(stored, "from the peers")
-        metrics = server.metrics()
-        assert metrics("infinicache_failovers_total") == NODES
-        assert metrics("infinicache_objects_lost_total") == 0
+        check_that_peers_take_over(server, values(20))
 
 
 def test_without_backup_the_same_loses_everything() -> None:

@@ -35,6 +35,11 @@ def wait_until_rebuilt(server: Server) -> None:
     wait_until(lambda: server.metrics()("infinicache_rebuild_loading") == 0, "all is rebuilt")
 
 
+def starts_empty(server: Server) -> None:
+    server.start()
+    assert server.client().call("DBSIZE") == 0
+
+
 # --- What clients were told ---------------------------------------------------------------------
 
 
@@ -226,36 +231,24 @@ def test_a_node_that_hangs_does_not_hold_up_the_next_server(start) -> None:
     server.wait_until_active()
 
 
-def test_nodes_end_when_no_server_comes_in_time() -> None:
-    server = Server(nodes=NODES, node_survival="1s")
-    try:
-        server.start()
-        server.fill(some_values("lost"))
-        # A stopped node sees nothing: the guard must end it.
-        with server.frozen(5):
-            server.crash()
-            assert len(server.node_processes()) == NODES
-            server.wait_for_no_process()
-        server.start()
-        assert server.client().call("DBSIZE") == 0
-        server.finish()
-    finally:
-        server.destroy()
+def test_nodes_end_when_no_server_comes_in_time(start) -> None:
+    server = start(nodes=NODES, node_survival="1s")
+    server.fill(some_values("lost"))
+    # A stopped node sees nothing: the guard must end it.
+    with server.frozen(5):
+        server.crash()
+        assert len(server.node_processes()) == NODES
+        server.wait_for_no_process()
+    starts_empty(server)
 
 
-def test_nodes_end_when_their_guard_is_killed_while_no_server_runs() -> None:
-    server = Server(nodes=NODES, node_survival="1h")
-    try:
-        server.start()
-        with server.frozen(5):
-            server.crash()
-            os.kill(server.guard(), signal.SIGKILL)
-            server.wait_for_no_process()
-        server.start()
-        assert server.client().call("DBSIZE") == 0
-        server.finish()
-    finally:
-        server.destroy()
+def test_nodes_end_when_their_guard_is_killed_while_no_server_runs(start) -> None:
+    server = start(nodes=NODES, node_survival="1h")
+    with server.frozen(5):
+        server.crash()
+        os.kill(server.guard(), signal.SIGKILL)
+        server.wait_for_no_process()
+    starts_empty(server)
 
 
 def test_a_server_whose_guard_is_killed_goes_on_with_new_nodes(start) -> None:
@@ -275,47 +268,35 @@ def test_a_server_whose_guard_is_killed_goes_on_with_new_nodes(start) -> None:
     assert server.zombies() == []
 
 
-def test_sigterm_ends_nodes_that_have_no_server() -> None:
-    server = Server(nodes=NODES, node_survival="1h")
-    try:
-        server.start()
-        server.crash()
-        os.kill(server.guard(), signal.SIGTERM)
-        server.wait_for_no_process()
-    finally:
-        server.destroy()
+def test_sigterm_ends_nodes_that_have_no_server(start) -> None:
+    server = start(nodes=NODES, node_survival="1h")
+    server.crash()
+    os.kill(server.guard(), signal.SIGTERM)
+    server.wait_for_no_process()
+    server.destroy()
 
 
 # --- Who may have the nodes ---------------------------------------------------------------------
 
 
-def test_no_node_outlives_a_server_that_stops() -> None:
-    server = Server(nodes=NODES, node_survival="1h")
-    try:
-        server.start()
-        server.fill(some_values("lost"))
-        os.kill(server.pid, signal.SIGTERM)
-        assert server.wait_for_end() == 0
-        server.wait_for_no_process()
-        server.start()
-        assert server.client().call("DBSIZE") == 0
-        server.finish()
-    finally:
-        server.destroy()
+def test_no_node_outlives_a_server_that_stops(start) -> None:
+    server = start(nodes=NODES, node_survival="1h")
+    server.fill(some_values("lost"))
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.wait_for_end() == 0
+    server.wait_for_no_process()
+    starts_empty(server)
 
 
-def test_no_node_outlives_a_server_that_is_killed_while_it_stops() -> None:
-    server = Server(nodes=NODES, node_survival="1h", stop_grace="1h")
-    try:
-        server.start()
-        client = server.client()
-        client.begin_set(Value("key", MIB))
-        os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: "stopping" in server.log(), "it stops, and waits for the client")
-        server.crash()
-        server.wait_for_no_process()
-    finally:
-        server.destroy()
+def test_no_node_outlives_a_server_that_is_killed_while_it_stops(start) -> None:
+    server = start(nodes=NODES, node_survival="1h", stop_grace="1h")
+    client = server.client()
+    client.begin_set(Value("key", MIB))
+    os.kill(server.pid, signal.SIGTERM)
+    wait_until(lambda: "stopping" in server.log(), "it stops, and waits for the client")
+    server.crash()
+    server.wait_for_no_process()
+    server.destroy()
 
 
 @pytest.mark.parametrize(("flag", "value"), [("nodes", 15), ("node-memory", "256MiB"),

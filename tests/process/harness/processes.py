@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -33,6 +34,12 @@ def cpu_seconds(pid: int) -> float:
     fields = _stat(pid)
     assert fields, f"there is no process {pid}"
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def memory(pid: int, name: str = "VmRSS") -> int:
+    """Bytes of the process, by its name in /proc/PID/status: VmRSS is resident, VmHWM its peak."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * 1024
 
 
 def descriptors(pid: int) -> list[str]:

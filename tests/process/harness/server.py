@@ -21,8 +21,9 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 
+from harness import processes
 from harness.resp import HOST, Client
-from harness.settings import KIB, patience, program
+from harness.settings import patience, program
 from harness.values import Value
 
 # Below the range from which the kernel takes ports for connections, so that nothing takes a port
@@ -207,14 +208,8 @@ class Server:
 
     def zombies(self) -> list[int]:
         """Children of the server and its nodes that have ended and that nobody has reaped."""
-        parents = self.processes().keys()
-        found = []
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-                if state == "Z" and int(parent) in parents:
-                    found.append(int(stat.parent.name))
-        return found
+        return [child for parent in self.processes() for child in processes.children(parent)
+                if processes.state(child) == "Z"]
 
     def finish(self, expected_exit: int = 0) -> None:
         """Stops the server and checks that it ended well and left nothing behind."""
@@ -408,18 +403,14 @@ class Server:
     # --- Memory ---------------------------------------------------------------------------------
 
     def resident(self) -> int:
-        return self._memory("VmRSS")
+        return processes.memory(self.pid)
 
     def reset_peak(self) -> None:
         pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def peak(self) -> int:
         """The most memory that the proxy had since reset_peak()."""
-        return self._memory("VmHWM")
-
-    def _memory(self, name: str) -> int:
-        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * KIB
+        return processes.memory(self.pid, "VmHWM")
 
 
 @contextlib.contextmanager
