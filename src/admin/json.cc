@@ -202,6 +202,7 @@ std::string StatusJson(const SystemView& view) {
       {"gone", Gone(cache.gone)},
       {"bytes_read", Read(cache.bytes_read)},
       {"degraded_reads", Read(cache.degraded_reads)},
+      {"mapped_reads", Read(cache.mapped_reads)},
       {"broken_reads", Read(cache.broken_reads)},
       {"hedges", Read(cache.hedges)},
       {"corrupt_strips", Read(cache.corrupt_strips)},

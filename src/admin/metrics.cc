@@ -180,6 +180,8 @@ void AddReads(const SystemView& view, Families& out) {
   AddCounter(out, "read_bytes_total", view.cache.bytes_read, "Object bytes read.");
   AddCounter(out, "degraded_reads_total", view.cache.degraded_reads,
              "Reads that had to decode, or to read a replica other than the first choice.");
+  AddCounter(out, "mapped_reads_total", view.cache.mapped_reads,
+             "Reads of chunks in mapped memory of nodes, without a message to them.");
   AddCounter(out, "broken_reads_total", view.cache.broken_reads,
              "Replies cut short because chunks were lost while they were sent.");
   AddCounter(out, "hedges_total", view.cache.hedges,

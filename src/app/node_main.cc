@@ -55,6 +55,7 @@ struct Flags {
   std::int64_t session_max_us = 0;
   std::int64_t idle_break_even_us = 0;
   bool test_hooks = false;
+  bool share_memory = false;
 };
 
 int Usage(const infinicache::Error& error) {
@@ -119,6 +120,7 @@ infinicache::Result<infinicache::node::NodeOptions> ToOptions(const Flags& flags
       return tl::make_unexpected(limited.error());
   }
   options.test_hooks = flags.test_hooks;
+  options.share_memory = flags.share_memory;
   options.session = SessionOptions(flags, *memory);
   unsetenv("INFINICACHE_NODE_SECRET");
   return options;
@@ -248,6 +250,8 @@ int main(int argc, char** argv) {
                  "idle microseconds that cost as much as another invocation");
   app.add_flag("--test-hooks", flags.test_hooks,
                "allow the proxy to corrupt stored chunks, for tests");
+  app.add_flag("--share-memory", flags.share_memory,
+               "keep chunks in memory that other processes of the user can read");
   app.add_option("--with-parent", parent,
                  "number of our parent process: end when it ends or closes our stdin");
   app.add_flag("--guard", guard, "start nodes for the server that stdin is connected to");

@@ -169,6 +169,7 @@ platform::LocalOptions Service::LocalOptionsOf(platform::LocalOptions options) c
   options.secret = secret_;
   options.log_level = settings_.log_level;
   options.test_hooks = settings_.test_hooks;
+  options.share_memory = settings_.shared_memory;
   ApplyPreset(settings_, prices_, options);
   options.seed = static_cast<std::uint64_t>(clock_.WallNow());
   return options;
@@ -178,6 +179,7 @@ pool::PoolOptions Service::PoolOptionsOf() const {
   pool::PoolOptions options;
   options.nodes = settings_.nodes;
   options.secret = secret_;
+  options.map_memory = settings_.shared_memory;
   options.link_socket = {kLocalLinkBufferBytes, settings_.node_bandwidth};
   options.warm_up = WarmUpOptions(settings_);
   options.backup = BackupOptionsOf(settings_);

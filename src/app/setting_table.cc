@@ -405,6 +405,10 @@ constexpr SettingSpec kSpecs[] = {
     {"proxy-memory", kProcess, "SIZE",
      "memory for objects on their way through the server, of all threads; auto: 32MiB per thread",
      BytesField{&Settings::proxy_memory, kMemoryPerThreadMin, kTiB, "auto"}},
+    {"shared-memory", kProcess, "SWITCH",
+     "with nodes that always stand, the server reads chunks out of their memory by itself; off: "
+     "over their links, as from nodes elsewhere",
+     SwitchField{&Settings::shared_memory}},
     {"log-level", kProcess, "LEVEL", "how much is logged, on the standard error stream",
      ChoiceField{&Settings::log_level, kLogLevels}},
     {"stop-grace", kProcess, "DURATION", "time that clients and nodes have to end at a stop",

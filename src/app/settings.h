@@ -72,6 +72,7 @@ struct Settings {
   std::uint64_t proxy_memory = 0;  // of all threads in sum; 0: kMemoryPerThread for each
   std::string log_level = "info";
   Duration stop_grace = std::chrono::seconds(2);
+  bool shared_memory = true;
   bool test_hooks = false;
 
   // What "auto" stands for; at least 1.

@@ -35,11 +35,17 @@ ObjectRecord::ObjectRecord(std::string key, ObjectId id, Version version,
       places_(layout.code.width()) {}
 
 ObjectRecord::~ObjectRecord() {
+  const std::unique_ptr<const ObjectMap> map(map_.load(std::memory_order_acquire));
   if (owned_.load(std::memory_order_acquire)) return;
   for (std::size_t i = 0; i < width(); ++i) {
     if (const pool::Place where = place(i); !where.IsNowhere())
       reclaimer_->Reclaim(where, chunk(i));
   }
+}
+
+void ObjectRecord::set_map(std::unique_ptr<ObjectMap> map) {
+  ObjectMap* const present = map.release();
+  present->former.reset(map_.exchange(present, std::memory_order_acq_rel));
 }
 
 void ObjectRecord::TellExpiry(WallMillis expires_at, std::size_t chunks) const {

@@ -1,11 +1,12 @@
 // One write of one object: what the directory holds and readers share.
 //
-// An ObjectRecord is immutable but for four things that change one at a time: where its chunks are
-// (repair moves them), when it expires, its uses (how often, for eviction; when last, for repair),
-// and whether a directory owns it. References are shared_ptr: a reader that holds one can read this
-// version to its end, even if the key is overwritten meanwhile. When the last reference goes and no
-// directory owns the record, its chunks are freed on the nodes; so an upload that was given up
-// leaves nothing behind, and a replaced version goes when its last reader is done.
+// An ObjectRecord is immutable but for five things that change one at a time: where its chunks are
+// (repair moves them), where these are in mapped memory (MappedReader finds out), when it expires,
+// its uses (how often, for eviction; when last, for repair), and whether a directory owns it.
+// References are shared_ptr: a reader that holds one can read this version to its end, even if the
+// key is overwritten meanwhile. When the last reference goes and no directory owns the record, its
+// chunks are freed on the nodes; so an upload that was given up leaves nothing behind, and a
+// replaced version goes when its last reader is done.
 //
 // Thread-safety: all members from any thread. Cost: about 250 bytes, the key, and 8 bytes per
 // chunk.
@@ -20,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "cache/object_map.h"
 #include "coding/stripe_layout.h"
 #include "policy/eviction.h"
 #include "pool/node_state.h"
@@ -77,6 +79,10 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
   pool::Place last_place(std::size_t index) const;
   bool was_corrupt(std::size_t index) const;
 
+  // Where its chunks are in mapped memory; null: nothing is known. Valid as long as the record.
+  const ObjectMap* map() const { return map_.load(std::memory_order_acquire); }
+  void set_map(std::unique_ptr<ObjectMap> map);
+
   // Unix milliseconds, or kNever.
   WallMillis expires_at() const { return expires_at_.load(std::memory_order_relaxed); }
   void set_expires_at(WallMillis when) { expires_at_.store(when, std::memory_order_relaxed); }
@@ -114,6 +120,7 @@ class ObjectRecord : public std::enable_shared_from_this<ObjectRecord>,
   coding::StripeLayout layout_;
   std::shared_ptr<ChunkReclaimer> reclaimer_;
   std::vector<std::atomic<std::uint64_t>> places_;  // epoch << 32 | marks | node
+  std::atomic<const ObjectMap*> map_{nullptr};      // owned
   std::atomic<WallMillis> expires_at_{kNever};
   std::atomic<WallMillis> used_at_{0};
   std::atomic<bool> owned_{false};

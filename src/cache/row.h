@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/buffer_pool.h"
+#include "base/limits.h"
 #include "cache/worker.h"
 #include "net/notification.h"
 
@@ -25,7 +26,7 @@ class Row {
  public:
   // Bytes of memory that a row takes from the budget: those of its buffer.
   static std::size_t Cost(std::size_t strips, std::uint32_t unit) {
-    return BufferPool::SizeFor(strips * unit);
+    return BufferPool::SizeFor(kStripPageOffset + strips * unit);
   }
 
   // REQUIRES: Cost(strips, unit) was acquired from the worker's budget; the row gives it back.
@@ -52,7 +53,7 @@ class Row {
 
   std::uint64_t index() const { return index_; }
   std::uint32_t unit() const { return unit_; }
-  std::byte* strip(std::size_t i) const { return buffer_.data() + i * unit_; }
+  std::byte* strip(std::size_t i) const { return buffer_.data() + kStripPageOffset + i * unit_; }
 
  private:
   Worker& worker_;

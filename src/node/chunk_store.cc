@@ -56,6 +56,9 @@ bool Chunk::Verify(const Strip& strip) const {
 ChunkStore::ChunkStore(std::uint64_t limit_bytes)
     : memory_(std::make_shared<ChunkMemory>(limit_bytes)) {}
 
+ChunkStore::ChunkStore(SharedMemory memory, std::uint64_t limit_bytes)
+    : memory_(std::make_shared<ChunkMemory>(std::move(memory), limit_bytes)) {}
+
 Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkMeta meta) {
   if (meta.chunk_bytes > 0 && (meta.strip_bytes == 0 || meta.strip_bytes > kStripBytesMax)) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("strips of {} bytes", meta.strip_bytes));
@@ -140,6 +143,26 @@ bool ChunkStore::Remove(const ChunkId& id) {
   if (chunks_.erase(id) == 0) return false;
   changes_.NoteRemoved(id);
   return true;
+}
+
+void ChunkStore::RemoveCorrupt(const ChunkId& id) {
+  if (shared_memory() != nullptr) put_aside_.push_back(Find(id));
+  Remove(id);
+}
+
+Result<wire::ChunkLocation> ChunkStore::Locate(const ChunkId& id) {
+  if (shared_memory() == nullptr) return Fail(ErrorCode::kUnavailable, "memory is not shared");
+  const auto chunk = Use(id);
+  if (chunk == nullptr) return Fail(ErrorCode::kNotFound, "no such chunk");
+  wire::ChunkLocation location;
+  for (const Chunk::Strip& strip : chunk->strips()) {
+    location.AddStrip(strip.crc);
+    for (const Extent& extent : chunk->ExtentsOf(strip))
+      location.AddPiece(memory_->arena.OffsetOf(extent), extent.bytes);
+  }
+  if (location.EncodedBytes() > wire::kFrameMetaBytesMax)
+    return Fail(ErrorCode::kTooLarge, "the chunk has too many pieces to name them all");
+  return location;
 }
 
 bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {

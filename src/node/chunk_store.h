@@ -10,6 +10,9 @@
 // chunk that has memory, whether it is complete, still on its way in, or removed and held by a
 // reader.
 //
+// In memory that the proxy reads by itself (SharedMemory), what is corrupt is put aside, not freed:
+// a reader may be at it, and must not find other bytes there.
+//
 // Changes are numbered (node/change_log.h), and the order of uses is known, so that a copy in
 // another instance can be brought up to date (node/sync_plan.h).
 //
@@ -20,13 +23,16 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/result.h"
+#include "base/shared_memory.h"
 #include "node/change_log.h"
 #include "node/extent_arena.h"
+#include "wire/chunk_location.h"
 #include "wire/frame.h"
 
 namespace infinicache::node {
@@ -34,6 +40,8 @@ namespace infinicache::node {
 // The memory of a store's chunks, which they share and return to.
 struct ChunkMemory {
   explicit ChunkMemory(std::uint64_t limit_bytes) : arena(limit_bytes) {}
+  ChunkMemory(SharedMemory shared, std::uint64_t limit_bytes)
+      : arena(std::move(shared), limit_bytes) {}
   std::uint64_t used_bytes() const { return arena.used_bytes() + reserved_bytes + overhead_bytes; }
 
   ExtentArena arena;
@@ -96,6 +104,8 @@ class ChunkStore {
 
   // REQUIRES: limit_bytes >= 4 MiB.
   explicit ChunkStore(std::uint64_t limit_bytes);
+  // In `memory`, of ExtentArena::MemoryBytes(limit_bytes).
+  ChunkStore(SharedMemory memory, std::uint64_t limit_bytes);
 
   // Takes memory for a chunk that nobody sees yet. Errors: kOutOfMemory (the node is full),
   // kInvalidArgument (sizes that contradict each other).
@@ -115,6 +125,8 @@ class ChunkStore {
   // As Find, for a user's request.
   std::shared_ptr<const Chunk> Use(const ChunkId& id);
   bool Remove(const ChunkId& id);
+  // The same for a chunk that turned out to be corrupt.
+  void RemoveCorrupt(const ChunkId& id);
   // Notes when the chunk's object expires (Unix milliseconds, 0: never, or a mark of
   // wire/inventory.h). The store does nothing about it but tell. A mark stays: what was deleted may
   // be overtaken by an earlier change of expiry. False if there is no such chunk.
@@ -128,6 +140,12 @@ class ChunkStore {
   // such bit.
   bool FlipBitForTest(const ChunkId& id, std::uint64_t byte_offset);
 
+  // Where the chunk's strips are in memory that others read. Errors: kNotFound (no such chunk),
+  // kUnavailable (the memory is private), kTooLarge (it has more pieces than a message holds).
+  Result<wire::ChunkLocation> Locate(const ChunkId& id);
+  // Null if the memory is private.
+  const SharedMemory* shared_memory() const { return memory_->arena.shared(); }
+
   std::uint64_t bytes_limit() const { return memory_->arena.limit_bytes(); }
   std::uint64_t bytes_used() const { return memory_->used_bytes(); }  // <= bytes_limit()
   std::uint64_t chunks() const { return chunks_.size(); }
@@ -135,6 +153,7 @@ class ChunkStore {
  private:
   std::shared_ptr<ChunkMemory> memory_;
   std::unordered_map<ChunkId, std::shared_ptr<Chunk>, ChunkIdHash> chunks_;
+  std::vector<std::shared_ptr<const Chunk>> put_aside_;
   ChangeLog changes_;
   std::uint64_t uses_ = 0;
 };

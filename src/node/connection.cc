@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "net/handshake.h"
+#include "wire/chunk_location.h"
 #include "wire/inventory.h"
 
 namespace infinicache::node {
@@ -179,6 +180,7 @@ bool BeginsRequest(const FrameHeader& header) {
     case FrameType::kDelete:
     case FrameType::kSetExpiry:
     case FrameType::kInventory:
+    case FrameType::kLocate:
       return true;
     default:
       return false;
@@ -225,6 +227,9 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kInventory:
         status = HandleInventory(header);
+        break;
+      case FrameType::kLocate:
+        HandleLocate(header);
         break;
       case FrameType::kSync:
         status = co_await HandleSync(header);
@@ -418,6 +423,16 @@ Status Connection::HandleInventory(const FrameHeader& header) {
   return {};
 }
 
+void Connection::HandleLocate(const FrameHeader& header) {
+  const auto location = context_.store.Locate(header.chunk);
+  ++answered_;
+  if (location) {
+    ReplyOk(FrameType::kLocated, header, wire::EncodeChunkLocation(*location));
+  } else {
+    ReplyError(header, location.error());
+  }
+}
+
 net::Task<Status> Connection::HandleSync(const FrameHeader& header) {
   const auto meta = co_await ReadMeta(header);
   if (!meta) co_return tl::make_unexpected(meta.error());
@@ -533,7 +548,7 @@ bool Connection::TakeStrip() {
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
     NoteChange();
-    context_.store.Remove(chunk.id());
+    context_.store.RemoveCorrupt(chunk.id());
     ++answered_;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});
     return TakeReplies();

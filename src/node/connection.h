@@ -17,6 +17,8 @@
 // Thread-safety: none; one event loop. The connection lives until Run() ends.
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -63,7 +65,13 @@ struct NodeContext {
   std::function<void()> on_sync_linked = {};
 
   wire::NodeStatus Status() const {
-    return {node, instance, store.bytes_limit(), store.bytes_used(), store.chunks()};
+    wire::NodeStatus status{node, instance, store.bytes_limit(), store.bytes_used(),
+                            store.chunks()};
+    if (const SharedMemory* memory = store.shared_memory(); memory != nullptr) {
+      status.memory_pid = static_cast<std::uint32_t>(getpid());
+      status.memory_fd = static_cast<std::uint32_t>(memory->fd());
+    }
+    return status;
   }
 };
 
@@ -116,6 +124,7 @@ class Connection final : private SessionHost::Control {
   void HandleCancel(const wire::FrameHeader& header);
   net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
   Status HandleInventory(const wire::FrameHeader& header);
+  void HandleLocate(const wire::FrameHeader& header);
   net::Task<Status> HandleSync(const wire::FrameHeader& header);
   void HandleSyncState(const wire::FrameHeader& header);
   void BeginSync();

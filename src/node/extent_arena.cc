@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/check.h"
 #include "base/map_memory.h"
 
 namespace infinicache::node {
 namespace {
+
+constexpr std::size_t kPageBytes = 4 * kKiB;
 
 constexpr std::size_t BlockBytes(unsigned order) {
   return ExtentArena::kBlockBytesMin << order;
@@ -25,16 +28,30 @@ std::size_t BlockBehind(std::size_t extent_bytes) {
 
 }  // namespace
 
+std::uint64_t ExtentArena::MemoryBytes(std::uint64_t limit_bytes) {
+  return limit_bytes / kBlockBytesMax * kBlockBytesMax + kPageBytes;
+}
+
 ExtentArena::ExtentArena(std::uint64_t limit_bytes)
-    : limit_(limit_bytes / kBlockBytesMax * kBlockBytesMax) {
+    : limit_(limit_bytes / kBlockBytesMax * kBlockBytesMax),
+      memory_(MapMemory(MemoryBytes(limit_bytes), Prefault::kNo)) {
   CHECK(limit_ > 0, "an arena of {} bytes is below one block of {}", limit_bytes, kBlockBytesMax);
-  base_ = MapMemory(limit_, Prefault::kNo);
-  CHECK(base_ != nullptr, "cannot reserve {} bytes of address space", limit_);
+  CHECK(memory_ != nullptr, "cannot reserve {} bytes of address space", limit_);
+  base_ = memory_ + kStripPageOffset;
+  state_.assign(limit_ / kBlockBytesMin, kNotAHead);
+}
+
+ExtentArena::ExtentArena(SharedMemory memory, std::uint64_t limit_bytes)
+    : limit_(limit_bytes / kBlockBytesMax * kBlockBytesMax),
+      shared_(std::move(memory)),
+      memory_(shared_->data()),
+      base_(memory_ + kStripPageOffset) {
+  CHECK(limit_ > 0 && shared_->bytes() == MemoryBytes(limit_bytes));
   state_.assign(limit_ / kBlockBytesMin, kNotAHead);
 }
 
 ExtentArena::~ExtentArena() {
-  UnmapMemory(base_, limit_);
+  if (!shared_) UnmapMemory(memory_, MemoryBytes(limit_));
 }
 
 bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
@@ -72,7 +89,7 @@ std::byte* ExtentArena::TakeBlock(unsigned order) {
   unsigned found = order;
   while (found < kOrders && free_[found] == nullptr) ++found;
   if (found == kOrders) {
-    if (touched_ == limit_ || !PrefaultMemory(base_ + touched_, kBlockBytesMax)) return nullptr;
+    if (touched_ == limit_ || !PrefaultMemory(memory_ + touched_, kBlockBytesMax)) return nullptr;
     found = kOrders - 1;
     Push(base_ + touched_, found);
     touched_ += kBlockBytesMax;

@@ -4,8 +4,10 @@
 // (100 KiB = 64 + 32 + 4), so that waste is below 1 KiB per request and no fragmentation can make a
 // request fail while enough bytes are free: a node is full only when it is full.
 //
-// Memory is reserved at once and touched 2 MiB at a time, by huge pages, when first needed; it is
-// kept for reuse. The arena never holds more than its limit.
+// Blocks begin kStripPageOffset behind a multiple of their size. Memory is reserved at once and
+// touched 2 MiB at a time, by huge pages, when first needed; it is kept for reuse. The arena never
+// holds more than its limit and a page. It may be memory that other processes read
+// (base/shared_memory.h).
 //
 // Thread-safety: none. Cost: 1 byte of bookkeeping per KiB; O(log) per extent.
 #pragma once
@@ -13,11 +15,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "base/shared_memory.h"
 
 namespace infinicache::node {
 
@@ -33,6 +37,9 @@ class ExtentArena {
 
   // Reserves `limit_bytes` (rounded down to 2 MiB). REQUIRES: at least 2 MiB.
   explicit ExtentArena(std::uint64_t limit_bytes);
+  // The same over `memory`, of MemoryBytes(limit_bytes).
+  ExtentArena(SharedMemory memory, std::uint64_t limit_bytes);
+  static std::uint64_t MemoryBytes(std::uint64_t limit_bytes);
   ExtentArena(const ExtentArena&) = delete;
   ExtentArena& operator=(const ExtentArena&) = delete;
   ~ExtentArena();
@@ -44,6 +51,13 @@ class ExtentArena {
 
   // Bytes that Allocate(bytes) takes from the arena.
   static std::size_t CostOf(std::size_t bytes) { return RoundUp(bytes, kBlockBytesMin); }
+
+  // Where the extent begins, from the memory's first byte.
+  std::uint64_t OffsetOf(const Extent& extent) const {
+    return static_cast<std::uint64_t>(extent.data - memory_);
+  }
+  // Null if it is private.
+  const SharedMemory* shared() const { return shared_ ? &*shared_ : nullptr; }
 
   std::uint64_t limit_bytes() const { return limit_; }
   std::uint64_t used_bytes() const { return used_; }        // in blocks lent out
@@ -68,7 +82,9 @@ class ExtentArena {
   }
 
   std::uint64_t limit_;
-  std::byte* base_ = nullptr;
+  std::optional<SharedMemory> shared_;
+  std::byte* memory_ = nullptr;
+  std::byte* base_ = nullptr;  // of the blocks
   std::uint64_t touched_ = 0;
   std::uint64_t used_ = 0;
   // Per 1 KiB: at the head of a block its order, with kFreeBit if it is on a free list; else

@@ -23,14 +23,26 @@ InstanceId RandomInstance() {
   return InstanceId(id);
 }
 
+// What `options` asks for: the store's memory is named for the instance, so that nobody takes it
+// for another's.
+ChunkStore MakeStore(const NodeOptions& options, InstanceId instance) {
+  if (!options.share_memory) return ChunkStore(options.memory_bytes);
+  auto memory = SharedMemory::Create(wire::MemoryName(instance),
+                                     ExtentArena::MemoryBytes(options.memory_bytes));
+  if (memory) return ChunkStore(std::move(*memory), options.memory_bytes);
+  LOG_WARN("memory is not shared: {}", memory.error().message);
+  return ChunkStore(options.memory_bytes);
+}
+
 }  // namespace
 
 NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
     : loop_(loop),
       options_(std::move(options)),
-      store_(options_.memory_bytes),
+      instance_(RandomInstance()),
+      store_(MakeStore(options_, instance_)),
       sessions_(
-          loop, RandomInstance(), options_.session,
+          loop, instance_, options_.session,
           [this] { return wire::NodeFill{store_.bytes_used(), store_.chunks()}; },
           [this](SessionId session, wire::ByeTotals totals) {
             AbortSync();

@@ -33,6 +33,7 @@ struct NodeOptions {
   std::string secret;
   net::SocketOptions socket;
   bool test_hooks = false;
+  bool share_memory = false;  // with processes of the same user, which may read the chunks
   SessionHost::Options session = {};
   // A session has ended, and its BYE is sent: the invocation returns.
   std::function<void(SessionId, wire::ByeTotals)> on_session_end = {};
@@ -98,6 +99,7 @@ class NodeServer {
 
   net::EventLoop& loop_;
   NodeOptions options_;
+  const InstanceId instance_;
   ChunkStore store_;
   SessionHost sessions_;
   NodeContext context_;

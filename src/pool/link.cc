@@ -21,7 +21,8 @@ constexpr std::size_t kReadAhead = 16 * kKiB;
 
 // Whether a sink takes the frame's payload.
 bool CarriesData(const FrameHeader& header) {
-  return header.type == FrameType::kData || header.type == FrameType::kInventoryReply;
+  return header.type == FrameType::kData || header.type == FrameType::kInventoryReply ||
+         header.type == FrameType::kLocated;
 }
 
 // Whether bytes wait in the socket.
@@ -241,6 +242,7 @@ net::Task<Status> Link::Dial() {
   shared_.bytes_limit.store(status->bytes_limit, std::memory_order_relaxed);
   shared_.bytes_used.store(status->bytes_used, std::memory_order_relaxed);
   shared_.chunks.store(status->chunks, std::memory_order_relaxed);
+  if (options_.map_memory) memory_ = shared_.memory.Map(*status);
   co_return Status{};
 }
 
@@ -354,6 +356,7 @@ void Link::Receive(FrameSink::Target target) {
 
 void Link::Disconnect() {
   connected_ = false;
+  memory_.reset();
   socket_->Shutdown();
   incoming_.reset();
   borrowed_request_ = 0;

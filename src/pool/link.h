@@ -12,9 +12,9 @@
 // which is asked for when the answers that are here already have been taken.
 //
 // Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
-// kData and kInventoryReply are received straight into memory that the sink names, or stay in the
-// socket when the sink borrows them (to splice them on). A sink that goes away calls Forget first;
-// its late answers are skipped.
+// kData, kInventoryReply and kLocated are received straight into memory that the sink names, or
+// stay in the socket when the sink borrows them (to splice them on). A sink that goes away calls
+// Forget first; its late answers are skipped.
 //
 // Sends are tried at once and queued when the socket is full; payload memory is held by
 // `keep_alive` until it is sent. Callers bound what they queue (queued_bytes()).
@@ -62,7 +62,7 @@ class FrameSink {
     std::shared_ptr<const void> keep_alive;  // of `memory`
   };
 
-  // The header of a kData or kInventoryReply frame arrived.
+  // The header of a kData, kInventoryReply or kLocated frame arrived.
   virtual Target OnData(Link& link, const wire::FrameHeader& header) = 0;
   // A frame is complete: one whose payload is in memory, or any other answer.
   virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
@@ -103,6 +103,7 @@ struct LinkOptions {
   std::uint64_t seed = 0;
   Gate gate = {};  // the first one
   std::function<void(NodeId, LinkEvent)> tell_pool = {};
+  bool map_memory = false;                      // of instances that offer it
   policy::SmoothedDelay* wake_delay = nullptr;  // told of demands that were answered
 };
 
@@ -150,6 +151,8 @@ class Link {
   bool suspect() const { return suspect_; }
   void Suspect();
   NodeShared& shared() { return shared_; }
+  // That of the instance that requests go to, if it can be read here; else null.
+  const std::shared_ptr<const SharedMemory>& memory() const { return memory_; }
 
   // A new request id for `sink`. A bound request is for what the present instance holds, another
   // one for any. REQUIRES: available().
@@ -254,6 +257,7 @@ class Link {
   net::HostPort address_;
   std::optional<net::Socket> socket_;
   std::optional<net::FrameReader> reader_;
+  std::shared_ptr<const SharedMemory> memory_;  // while connected
   bool connected_ = false;
   bool broken_ = false;  // the connection is at its end, and Run() will notice
   bool stopping_ = false;

@@ -1,4 +1,4 @@
-// What every thread may know of a node: its life and its fill, as atomics.
+// What every thread may know of a node: its life, its fill, and its memory where that is mapped.
 //
 // An epoch is the pool's short name for one instance of a node: 1 for the first, one more for each
 // that follows; 0 is "no instance lives". A chunk is placed on (node, epoch): when the epoch is no
@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/ids.h"
+#include "pool/node_memory.h"
 
 namespace infinicache::pool {
 
@@ -45,6 +46,7 @@ struct NodeShared {
   // What the proxy has changed there: chunks stored, and messages that freed some or set expiries.
   std::atomic<std::uint64_t> changes{0};
   std::atomic<std::uint64_t> bytes_stored{0};
+  NodeMemory memory;
   std::uint32_t host = 0;  // platform::Platform::HostOf; set before there are threads
 
   // What was stored in epoch `e` can be asked for.

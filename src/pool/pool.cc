@@ -79,6 +79,8 @@ policy::NodeMachine::Options Pool::MachineOptions() const {
 
 LoopLinks& Pool::AddLoop(net::EventLoop& loop) {
   LinkOptions link;
+  link.map_memory =
+      options_.map_memory && platform_.traits().same_host && platform_.traits().standing;
   link.secret = options_.secret;
   link.socket = options_.link_socket;
   link.seed = random_();

@@ -43,6 +43,8 @@ namespace infinicache::pool {
 struct PoolOptions {
   std::size_t nodes = 16;
   std::string secret;
+  // The memory of nodes that stand on this machine, where they offer it.
+  bool map_memory = false;
   net::SocketOptions link_socket;
   std::uint64_t seed = 1;
   // Where nodes dial us, if the platform's instances accept no connections.

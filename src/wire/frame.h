@@ -71,8 +71,10 @@ enum class FrameType : std::uint8_t {
   kSyncOpen,
   kSyncClose,
   kSyncState,
+  kLocate,
+  kLocated,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kSyncState;
+inline constexpr FrameType kFrameTypeLast = FrameType::kLocated;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);

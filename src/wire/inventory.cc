@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <concepts>
-
 #include "base/check.h"
+#include "wire/little_endian.h"
 
 namespace infinicache::wire {
 namespace {
@@ -14,32 +13,16 @@ constexpr std::size_t kChunkIdBytes = 8 + 8 + 2;
 constexpr std::size_t kExpiryBytes = 8 + 8 + 2 + 8;
 static_assert(kExpiryListMax * kExpiryBytes <= kFrameMetaBytesMax);
 
-template <std::unsigned_integral T>
-void Append(std::string& out, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) out.push_back(static_cast<char>(value >> (8 * i)));
-}
-
-// REQUIRES: `bytes` has as many.
-template <std::unsigned_integral T>
-T Take(std::string_view& bytes) {
-  T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i)
-    value =
-        static_cast<T>(value | static_cast<T>(T{static_cast<unsigned char>(bytes[i])} << (8 * i)));
-  bytes.remove_prefix(sizeof(T));
-  return value;
-}
-
 void AppendChunkId(const ChunkId& chunk, std::string& out) {
-  Append(out, chunk.object.value());
-  Append(out, chunk.version.value());
-  Append(out, chunk.index);
+  AppendNumber(chunk.object.value(), out);
+  AppendNumber(chunk.version.value(), out);
+  AppendNumber(chunk.index, out);
 }
 
 ChunkId TakeChunkId(std::string_view& bytes) {
-  const ObjectId object(Take<std::uint64_t>(bytes));
-  const Version version(Take<std::uint64_t>(bytes));
-  return {object, version, Take<std::uint16_t>(bytes)};
+  const ObjectId object(TakeNumber<std::uint64_t>(bytes));
+  const Version version(TakeNumber<std::uint64_t>(bytes));
+  return {object, version, TakeNumber<std::uint16_t>(bytes)};
 }
 
 tl::unexpected<Error> BadInventory(std::string_view what) {
@@ -53,9 +36,9 @@ std::size_t InventoryEntryBytes(std::size_t key_bytes) {
 }
 
 void AppendInventoryEntry(const InventoryEntry& entry, std::string& out) {
-  Append(out, static_cast<std::uint32_t>(ChunkMetaBytes(entry.meta.key.size())));
+  AppendNumber(static_cast<std::uint32_t>(ChunkMetaBytes(entry.meta.key.size())), out);
   AppendChunkId(entry.chunk, out);
-  Append(out, entry.stored_bytes);
+  AppendNumber(entry.stored_bytes, out);
   AppendChunkMeta(entry.meta, out);
 }
 
@@ -77,9 +60,9 @@ Result<std::vector<InventoryEntry>> ParseInventoryPage(std::string_view bytes) {
     if (bytes.size() < kEntryFixedBytes)
       return BadInventory(fmt::format("{} bytes behind the last entry", bytes.size()));
     InventoryEntry entry;
-    const auto meta_bytes = Take<std::uint32_t>(bytes);
+    const auto meta_bytes = TakeNumber<std::uint32_t>(bytes);
     entry.chunk = TakeChunkId(bytes);
-    entry.stored_bytes = Take<std::uint64_t>(bytes);
+    entry.stored_bytes = TakeNumber<std::uint64_t>(bytes);
     if (meta_bytes > bytes.size()) {
       return BadInventory(
           fmt::format("metadata of {} bytes stated, {} there", meta_bytes, bytes.size()));
@@ -101,7 +84,7 @@ std::string EncodeExpiryList(std::span<const ChunkExpiry> list) {
   out.reserve(list.size() * kExpiryBytes);
   for (const ChunkExpiry& entry : list) {
     AppendChunkId(entry.chunk, out);
-    Append(out, static_cast<std::uint64_t>(entry.expires_at_ms));
+    AppendNumber(static_cast<std::uint64_t>(entry.expires_at_ms), out);
   }
   return out;
 }
@@ -113,7 +96,7 @@ Result<std::vector<ChunkExpiry>> ParseExpiryList(std::string_view bytes) {
   list.reserve(bytes.size() / kExpiryBytes);
   while (!bytes.empty()) {
     const ChunkId chunk = TakeChunkId(bytes);
-    list.push_back({chunk, static_cast<std::int64_t>(Take<std::uint64_t>(bytes))});
+    list.push_back({chunk, static_cast<std::int64_t>(TakeNumber<std::uint64_t>(bytes))});
   }
   return list;
 }

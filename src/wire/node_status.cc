@@ -1,36 +1,30 @@
 #include "wire/node_status.h"
 
-#include <cstring>
+#include <fmt/format.h>
+
+#include "wire/little_endian.h"
 
 namespace infinicache::wire {
 namespace {
 
-constexpr char kBlockVersion = 1;
-constexpr std::size_t kBlockBytes = 1 + 4 + 4 * 8;
-
-void AppendLittleEndian(std::string& out, std::uint64_t value, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; ++i)
-    out.push_back(static_cast<char>((value >> (8 * i)) & 0xFF));
-}
-
-std::uint64_t ReadLittleEndian(std::string_view& bytes, std::size_t count) {
-  std::uint64_t value = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    value |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
-  }
-  bytes.remove_prefix(count);
-  return value;
-}
+constexpr char kBlockVersion = 2;
+constexpr std::size_t kBlockBytes = 1 + 4 + 4 * 8 + 2 * 4;
 
 }  // namespace
 
+std::string MemoryName(InstanceId instance) {
+  return fmt::format("infinicache-node-{:016x}", instance.value());
+}
+
 std::string EncodeNodeStatus(const NodeStatus& status) {
   std::string out(1, kBlockVersion);
-  AppendLittleEndian(out, status.node.value(), 4);
-  AppendLittleEndian(out, status.instance.value(), 8);
-  AppendLittleEndian(out, status.bytes_limit, 8);
-  AppendLittleEndian(out, status.bytes_used, 8);
-  AppendLittleEndian(out, status.chunks, 8);
+  AppendNumber(status.node.value(), out);
+  AppendNumber(status.instance.value(), out);
+  AppendNumber(status.bytes_limit, out);
+  AppendNumber(status.bytes_used, out);
+  AppendNumber(status.chunks, out);
+  AppendNumber(status.memory_pid, out);
+  AppendNumber(status.memory_fd, out);
   return out;
 }
 
@@ -40,11 +34,13 @@ Result<NodeStatus> ParseNodeStatus(std::string_view bytes) {
   }
   bytes.remove_prefix(1);
   NodeStatus status;
-  status.node = NodeId(static_cast<std::uint32_t>(ReadLittleEndian(bytes, 4)));
-  status.instance = InstanceId(ReadLittleEndian(bytes, 8));
-  status.bytes_limit = ReadLittleEndian(bytes, 8);
-  status.bytes_used = ReadLittleEndian(bytes, 8);
-  status.chunks = ReadLittleEndian(bytes, 8);
+  status.node = NodeId(TakeNumber<std::uint32_t>(bytes));
+  status.instance = InstanceId(TakeNumber<std::uint64_t>(bytes));
+  status.bytes_limit = TakeNumber<std::uint64_t>(bytes);
+  status.bytes_used = TakeNumber<std::uint64_t>(bytes);
+  status.chunks = TakeNumber<std::uint64_t>(bytes);
+  status.memory_pid = TakeNumber<std::uint32_t>(bytes);
+  status.memory_fd = TakeNumber<std::uint32_t>(bytes);
   return status;
 }
 

@@ -303,6 +303,9 @@ std::vector<std::string> LocalPlatform::Arguments(NodeId node) const {
   }
   if (!traits.inbound) arguments.emplace_back("--listen=off");
   if (options_.test_hooks) arguments.emplace_back("--test-hooks");
+  if (options_.share_memory && traits.standing && options_.bandwidth_bytes_per_second == 0 &&
+      options_.host_bandwidth_bytes_per_second == 0)
+    arguments.emplace_back("--share-memory");
   if (!traits.standing) {
     arguments.push_back(
         fmt::format("--session-quantum-us={}", microseconds(traits.billing_quantum)));

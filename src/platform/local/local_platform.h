@@ -45,6 +45,8 @@ struct LocalOptions {
   std::string secret;
   std::string log_level = "info";
   bool test_hooks = false;
+  // Nodes that stand keep chunks in memory that this process can map, unless a bandwidth is set.
+  bool share_memory = false;
   Duration start_timeout = std::chrono::seconds(20);
   // An invocation waits for so long before the process starts: drawn uniformly between the two.
   Duration cold_start_min{0};

@@ -1,0 +1,81 @@
+#include "base/shared_memory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+namespace infinicache {
+namespace {
+
+constexpr int kSizeSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+// Closes what is not handed on.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  int Release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+Result<SharedMemory> SharedMemory::Create(std::string_view name, std::uint64_t bytes) {
+  Descriptor fd(memfd_create(std::string(name).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (fd.get() < 0) return tl::make_unexpected(ErrnoError("memfd_create", errno));
+  if (ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
+    return tl::make_unexpected(ErrnoError("ftruncate", errno));
+  if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0)
+    return tl::make_unexpected(ErrnoError("sealing shared memory", errno));
+  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (data == MAP_FAILED) return tl::make_unexpected(ErrnoError("mmap", errno));
+  return SharedMemory(static_cast<std::byte*>(data), bytes, fd.Release());
+}
+
+Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) {
+  const std::string path = fmt::format("/proc/{}/fd/{}", pid, fd);
+  const Descriptor opened(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (opened.get() < 0) return tl::make_unexpected(ErrnoError(path, errno));
+  // Of what was opened, not of the path, which may lead to something else by now.
+  std::array<char, 256> target{};
+  const std::string link = fmt::format("/proc/self/fd/{}", opened.get());
+  const ssize_t length = readlink(link.c_str(), target.data(), target.size());
+  struct stat about{};
+  const bool ours = length > 0 &&
+                    std::string_view(target.data(), static_cast<std::size_t>(length)) ==
+                        fmt::format("/memfd:{} (deleted)", name) &&
+                    (fcntl(opened.get(), F_GET_SEALS) & kSizeSeals) == kSizeSeals &&
+                    fstat(opened.get(), &about) == 0 && about.st_size > 0;
+  if (!ours)
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{} is not the memory {}", path, name));
+  const auto bytes = static_cast<std::uint64_t>(about.st_size);
+  void* const data = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, opened.get(), 0);
+  if (data == MAP_FAILED) return tl::make_unexpected(ErrnoError("mmap", errno));
+  return SharedMemory(static_cast<std::byte*>(data), bytes, -1);
+}
+
+SharedMemory::SharedMemory(SharedMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(other.bytes_),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+SharedMemory::~SharedMemory() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace infinicache
