@@ -18,11 +18,24 @@ constexpr std::uint64_t Bit(std::size_t chunk) {
   return std::uint64_t{1} << chunk;
 }
 
+// Where the batch at `done` bytes ends. The bytes of a batch begin a socket buffer, at the start of
+// a page, and a client receives them, most likely, so many bytes behind the start of a page as were
+// sent before: by a whole number of pages, and the few of the reply's head, if batches were pages.
+// That is where copies are slow (kStripPageOffset).
+std::uint64_t BatchEnd(std::uint64_t done) {
+  constexpr std::uint64_t kPageBytes = 4 * kKiB;
+  return (done + MappedReader::kBatchBytes) / kPageBytes * kPageBytes + kStripPageOffset;
+}
+
 }  // namespace
 
 MappedReader::MappedReader(Worker& worker, ObjectRef record, std::uint64_t offset,
                            std::uint64_t length)
-    : worker_(worker), record_(std::move(record)), offset_(offset), end_(offset + length) {
+    : worker_(worker),
+      record_(std::move(record)),
+      begin_(offset),
+      offset_(offset),
+      end_(offset + length) {
   CHECK(end_ <= record_->bytes());
 }
 
@@ -81,24 +94,26 @@ void MappedReader::TakeMap() {
 
 net::Task<std::size_t> MappedReader::Next(std::vector<iovec>& pieces) {
   const coding::StripeLayout& layout = record_->layout();
-  std::size_t taken = 0;
+  const std::uint64_t batch_begin = offset_;
+  const std::uint64_t batch_end = std::min(end_, begin_ + BatchEnd(offset_ - begin_));
   std::uint64_t row = layout.RowOfOffset(offset_);
   if (decoded_ != nullptr && decoded_->index() != row) decoded_.reset();
   if (decoded_ == nullptr && MustDecode(row) && !co_await Decode(row)) co_return 0;
-  while (offset_ < end_ && taken < kBatchBytes) {
+  while (offset_ < batch_end) {
     row = layout.RowOfOffset(offset_);
     // A row that was decoded, or must be, is not mixed with others.
-    if (taken > 0 && (decoded_ != nullptr ? decoded_->index() != row : MustDecode(row))) break;
-    const std::size_t bytes = TakeStrip(row, pieces);
+    if (offset_ > batch_begin && (decoded_ != nullptr ? decoded_->index() != row : MustDecode(row)))
+      break;
+    const std::size_t bytes = TakeStrip(row, batch_end, pieces);
     if (bytes == 0) break;
     offset_ += bytes;
-    taken += bytes;
   }
-  co_return taken;
+  co_return offset_ - batch_begin;
 }
 
-// The rest of the strip at offset_, or of what is wanted of it; 0 if it is not as it was stored.
-std::size_t MappedReader::TakeStrip(std::uint64_t row, std::vector<iovec>& pieces) {
+// The rest of the strip at offset_, up to `end`; 0 if it is not as it was stored.
+std::size_t MappedReader::TakeStrip(std::uint64_t row, std::uint64_t end,
+                                    std::vector<iovec>& pieces) {
   const coding::StripeLayout& layout = record_->layout();
   const std::uint64_t in_row = offset_ - layout.RowOffset(row);
   const std::size_t unit = layout.StripUnit(row);
@@ -106,7 +121,7 @@ std::size_t MappedReader::TakeStrip(std::uint64_t row, std::vector<iovec>& piece
   const std::size_t chunk = layout.code.data == 1 ? copy_ : strip;
   const std::size_t skip = in_row % unit;
   const std::size_t bytes =
-      std::min<std::uint64_t>(layout.StripBytes(row, strip) - skip, end_ - offset_);
+      std::min<std::uint64_t>(layout.StripBytes(row, strip) - skip, end - offset_);
   if (decoded_ != nullptr && (!IsMapped(chunk) || (verified_ & Bit(chunk)) == 0)) {
     pieces.push_back(net::ToIovec(std::span(decoded_->strip(chunk) + skip, bytes)));
     return bytes;
@@ -123,12 +138,16 @@ std::span<const wire::ChunkLocation::Piece> MappedReader::PiecesOf(std::uint64_t
   return location.PiecesOf(location.strips[row]);
 }
 
-bool MappedReader::Verify(std::uint64_t row, std::size_t chunk) const {
+bool MappedReader::Verify(std::uint64_t row, std::size_t chunk) {
+  if (verified_row_ == row && verified_chunk_ == chunk) return true;
   const std::byte* const memory = sources_[chunk].memory->data();
   std::uint32_t crc = 0;
   for (const auto& piece : PiecesOf(row, chunk))
     crc = coding::Crc32c({memory + piece.offset, piece.bytes}, crc);
-  return crc == sources_[chunk].location->strips[row].crc;
+  if (crc != sources_[chunk].location->strips[row].crc) return false;
+  verified_row_ = row;
+  verified_chunk_ = chunk;
+  return true;
 }
 
 void MappedReader::Append(std::uint64_t row, std::size_t chunk, std::size_t skip, std::size_t bytes,

@@ -70,22 +70,26 @@ class MappedReader {
   void TakeMap();
   bool IsMapped(std::size_t chunk) const { return sources_[chunk].location != nullptr; }
   std::span<const wire::ChunkLocation::Piece> PiecesOf(std::uint64_t row, std::size_t chunk) const;
-  bool Verify(std::uint64_t row, std::size_t chunk) const;
+  bool Verify(std::uint64_t row, std::size_t chunk);
   void Append(std::uint64_t row, std::size_t chunk, std::size_t skip, std::size_t bytes,
               std::vector<iovec>& pieces) const;
-  std::size_t TakeStrip(std::uint64_t row, std::vector<iovec>& pieces);
+  std::size_t TakeStrip(std::uint64_t row, std::uint64_t end, std::vector<iovec>& pieces);
   bool MustDecode(std::uint64_t row) const;
   net::Task<bool> Decode(std::uint64_t row);
   std::byte* Source(std::uint64_t row, std::size_t chunk) const;
 
   Worker& worker_;
   ObjectRef record_;
+  const std::uint64_t begin_;
   std::uint64_t offset_;
   std::uint64_t end_;
   std::array<Mapped, kCodeWidthMax> sources_;
   std::size_t copy_ = 0;          // which is read, of an object that is kept in copies
   std::shared_ptr<Row> decoded_;  // the row that is being handed out, where it had to be decoded
   std::uint64_t verified_ = 0;    // its strips that were read for that
+  // The strip that was verified last; a batch may end within one.
+  std::uint64_t verified_row_ = 0;
+  std::size_t verified_chunk_ = kCodeWidthMax;
   bool degraded_ = false;
 };
 
