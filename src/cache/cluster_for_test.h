@@ -8,6 +8,8 @@
 // while one of the functions waits and at no other time. Nodes named in Options::apart live on a
 // loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
 //
+// With Options::mapped the proxy maps the nodes' memory, as of nodes that stand on its machine.
+//
 // With Options::sleeping the nodes are functions: their sessions end soon after the last request.
 //
 // Crash() ends the proxy but not the nodes, in the middle of whatever it did; Restart() makes
@@ -53,8 +55,9 @@ inline std::string ContentForTest(std::uint64_t seed, std::size_t bytes) {
 class PlatformForTest final : public platform::Platform {
  public:
   PlatformForTest(net::EventLoop& control, net::EventLoop& apart, std::set<std::uint32_t> set_apart,
-                  std::uint64_t node_bytes, bool sleeping)
+                  std::uint64_t node_bytes, bool sleeping, bool mapped)
       : control_(control), apart_(apart), set_apart_(std::move(set_apart)) {
+    traits_.same_host = mapped;
     traits_.node_memory_bytes = node_bytes;
     traits_.standing = !sleeping;
   }
@@ -76,6 +79,7 @@ class PlatformForTest final : public platform::Platform {
     options.node = node;
     options.secret = kSecretForTest;
     options.test_hooks = true;
+    options.share_memory = traits_.same_host;
     if (!traits_.standing) {
       options.session.standing = false;
       options.session.lifetime.idle_cost_per_second = 1;
@@ -144,6 +148,7 @@ class ClusterForTest {
     CacheOptions cache = {};
     std::set<std::uint32_t> apart = {};
     bool sleeping = false;
+    bool mapped = false;  // the nodes' memory is
   };
   struct Reply {
     SendResult result;
@@ -153,7 +158,8 @@ class ClusterForTest {
   ClusterForTest() : ClusterForTest(Options{}) {}
   explicit ClusterForTest(Options options)
       : apart_(!options.apart.empty()),
-        platform_(loop_, apart_loop_, options.apart, options.node_bytes, options.sleeping),
+        platform_(loop_, apart_loop_, options.apart, options.node_bytes, options.sleeping,
+                  options.mapped),
         pool_(loop_, platform_, PoolOptions(options.nodes)),
         cache_(loop_, pool_, clock_, options.cache, loops_) {
     cache_.Start();
@@ -384,6 +390,7 @@ class ClusterForTest {
   static pool::PoolOptions PoolOptions(std::size_t nodes) {
     pool::PoolOptions options;
     options.nodes = nodes;
+    options.map_memory = true;
     options.secret = kSecretForTest;
     options.seed = 5;
     return options;

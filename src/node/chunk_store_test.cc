@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -379,6 +380,46 @@ TEST(ChunkStore, AccountsEveryByteThroughRandomUse) {
     ASSERT_NE(chunk, nullptr);
     EXPECT_TRUE(Read(*chunk) == Content(held.seed, held.meta.chunk_bytes));
   }
+}
+
+TEST(ChunkStore, TellsWhereAChunkIsInSharedMemory) {
+  auto memory = SharedMemory::Create("store", ExtentArena::MemoryBytes(kLimit));
+  ASSERT_TRUE(memory);
+  const auto seen = SharedMemory::Open(getpid(), memory->fd(), "store");
+  ASSERT_TRUE(seen);
+  ChunkStore store(std::move(*memory), kLimit);
+  EXPECT_EQ(store.Locate(Id(1)).error().code, ErrorCode::kNotFound);
+  ASSERT_TRUE(Put(store, Id(1), Meta(300'000, 128 * kKiB), Content(7, 300'000)));
+  const auto location = store.Locate(Id(1));
+  ASSERT_TRUE(location);
+  std::string bytes;
+  for (const auto& piece : location->pieces)
+    bytes.append(reinterpret_cast<const char*>(seen->data() + piece.offset), piece.bytes);
+  EXPECT_TRUE(bytes == Content(7, 300'000));
+  EXPECT_EQ(location->strips.size(), store.Find(Id(1))->strips().size());
+}
+
+TEST(ChunkStore, PrivateMemoryHasNoPlacesForOthers) {
+  ChunkStore store(kLimit);
+  ASSERT_TRUE(Put(store, Id(1), Meta(1000), Content(7, 1000)));
+  EXPECT_EQ(store.Locate(Id(1)).error().code, ErrorCode::kUnavailable);
+}
+
+// A reader that does not ask may be at it.
+TEST(ChunkStore, CorruptChunksOfSharedMemoryAreNotReused) {
+  auto memory = SharedMemory::Create("store", ExtentArena::MemoryBytes(kLimit));
+  ASSERT_TRUE(memory);
+  ChunkStore shared(std::move(*memory), kLimit);
+  ASSERT_TRUE(Put(shared, Id(1), Meta(100'000), Content(7, 100'000)));
+  const std::uint64_t used = shared.bytes_used();
+  shared.RemoveCorrupt(Id(1));
+  EXPECT_EQ(shared.Find(Id(1)), nullptr);
+  EXPECT_EQ(shared.bytes_used(), used);
+
+  ChunkStore store(kLimit);
+  ASSERT_TRUE(Put(store, Id(1), Meta(100'000), Content(7, 100'000)));
+  store.RemoveCorrupt(Id(1));
+  EXPECT_EQ(store.bytes_used(), 0U);
 }
 
 TEST(ChunkStoreDeathTest, CommittingAnIncompleteChunkIsABug) {

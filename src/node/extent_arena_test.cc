@@ -1,6 +1,7 @@
 #include "node/extent_arena.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -194,6 +195,26 @@ TEST(ExtentArena, RandomUseNeverOverlapsAndComesTogetherAgain) {
     ASSERT_EQ(whole.size(), 1U) << "block " << i << " is in pieces";
   }
   EXPECT_FALSE(arena.Allocate(1, whole));
+}
+
+TEST(ExtentArena, LendsMemoryThatOthersReadToo) {
+  auto memory = SharedMemory::Create("arena", ExtentArena::MemoryBytes(2 * kBlock));
+  ASSERT_TRUE(memory);
+  const auto seen = SharedMemory::Open(getpid(), memory->fd(), "arena");
+  ASSERT_TRUE(seen);
+  ExtentArena arena(std::move(*memory), 2 * kBlock);
+  ASSERT_NE(arena.shared(), nullptr);
+  EXPECT_EQ(arena.limit_bytes(), 2 * kBlock);
+  std::vector<Extent> extents;
+  ASSERT_TRUE(arena.Allocate(kBlock, extents));
+  ASSERT_TRUE(arena.Allocate(kBlock, extents));
+  EXPECT_FALSE(arena.Allocate(1, extents));
+  for (const Extent& extent : extents) {
+    std::memset(extent.data, 'x', extent.bytes);
+    EXPECT_EQ(arena.OffsetOf(extent) % (4 * kKiB), kStripPageOffset);
+    EXPECT_EQ(seen->data()[arena.OffsetOf(extent) + extent.bytes - 1], std::byte{'x'});
+  }
+  arena.Free(extents);
 }
 
 TEST(ExtentArenaDeathTest, FreeingTwiceIsABug) {
