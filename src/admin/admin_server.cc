@@ -1,9 +1,7 @@
 #include "admin/admin_server.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <limits>
 #include <optional>
 #include <span>
@@ -15,6 +13,7 @@
 #include "admin/json.h"
 #include "admin/metrics.h"
 #include "admin/routes.h"
+#include "base/resident_memory.h"
 #include "proxy/command.h"
 
 namespace infinicache::admin {
@@ -60,15 +59,6 @@ HttpResponse Dashboard() {
       "default-src 'none'; style-src 'unsafe-inline'; script-src "
       "'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'");
   return response;
-}
-
-// 0 where /proc is not mounted.
-std::uint64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::uint64_t total_pages = 0;
-  std::uint64_t resident_pages = 0;
-  if (!(statm >> total_pages >> resident_pages)) return 0;
-  return resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 // Commands that read or write values: those of the group "string".

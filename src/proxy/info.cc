@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <fstream>
 #include <iterator>
 
 #include "base/bytes.h"
+#include "base/resident_memory.h"
 #include "proxy/command.h"
 #include "proxy/redis_version.h"
 #include "proxy/server.h"
@@ -31,14 +31,6 @@ class Text {
  private:
   std::string text_;
 };
-
-std::uint64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::uint64_t total = 0;
-  std::uint64_t resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
 
 struct Fill {
   std::uint64_t used = 0;

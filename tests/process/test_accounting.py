@@ -4,7 +4,7 @@ import math
 import threading
 import time
 
-from harness.processes import memory
+from harness.processes import memory, own_memory
 from harness.resp import Client, ReplyError
 from harness.server import Server
 from harness.settings import GIB, KIB, MIB, patience, rng, sanitized, scaled
@@ -98,10 +98,15 @@ def test_many_requests_leave_nothing_behind(start) -> None:
         server.empty()
 
     run(max(OPERATIONS // 4, 2_000))
-    processes = [server.pid, *(node.pid for node in server.nodes())]
-    before = {pid: memory(pid) for pid in processes}
+
+    def resident() -> dict[int, int]:
+        nodes = {node.pid: memory(node.pid) for node in server.nodes()}
+        return {server.pid: own_memory(server.pid), **nodes}
+
+    before = resident()
     run(OPERATIONS)
-    grown = {pid: memory(pid) - before[pid] for pid in processes}
+    after = resident()
+    grown = {pid: after[pid] - before[pid] for pid in after}
     print(f"after {OPERATIONS} more requests: proxy {grown[server.pid] / KIB:+.0f} KiB, nodes "
           f"{max(list(grown.values())[1:]) / KIB:+.0f} KiB at most")
     if not sanitized():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import threading
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -40,6 +41,39 @@ def memory(pid: int, name: str = "VmRSS") -> int:
     """Bytes of the process, by its name in /proc/PID/status: VmRSS is resident, VmHWM its peak."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * 1024
+
+
+def own_memory(pid: int) -> int:
+    """Resident bytes of a proxy, without what it has mapped of its nodes' memory."""
+    return memory(pid) - memory(pid, "RssShmem")
+
+
+class PeakMemory:
+    """The most own_memory() of a process from the beginning to peak()."""
+
+    SAMPLE_SECONDS = 0.002
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._peak = 0
+        self._mapped = False
+        self._stop = threading.Event()
+        # "5" sets the kernel's own high-water mark back to what is resident now.
+        pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(self.SAMPLE_SECONDS):
+            with contextlib.suppress(OSError, AttributeError):  # it has ended
+                self._peak = max(self._peak, own_memory(self._pid))
+                self._mapped |= memory(self._pid, "RssShmem") > 0
+
+    def peak(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        # The kernel's mark misses nothing, but counts what is mapped as well.
+        return self._peak if self._mapped else memory(self._pid, "VmHWM")
 
 
 def descriptors(pid: int) -> list[str]:

@@ -403,14 +403,11 @@ class Server:
     # --- Memory ---------------------------------------------------------------------------------
 
     def resident(self) -> int:
-        return processes.memory(self.pid)
+        return processes.own_memory(self.pid)
 
-    def reset_peak(self) -> None:
-        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-    def peak(self) -> int:
-        """The most memory that the proxy had since reset_peak()."""
-        return processes.memory(self.pid, "VmHWM")
+    def watch_peak(self) -> processes.PeakMemory:
+        """Of the proxy's memory, from now on."""
+        return processes.PeakMemory(self.pid)
 
 
 @contextlib.contextmanager
