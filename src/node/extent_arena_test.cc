@@ -43,7 +43,7 @@ class Model {
       const std::size_t block = BlockBytes(extent);
       const auto address = reinterpret_cast<std::uintptr_t>(extent.data);
       ASSERT_GT(extent.bytes, 0U);
-      ASSERT_EQ(address % block, 0U) << "a block is aligned to its length";
+      ASSERT_EQ((address - kStripPageOffset) % block, 0U) << "a block is aligned to its length";
       const auto after = lent_.lower_bound(address);
       ASSERT_TRUE(after == lent_.end() || after->first >= address + block);
       ASSERT_TRUE(after == lent_.begin() || std::prev(after)->second <= address);

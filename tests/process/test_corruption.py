@@ -11,9 +11,10 @@ STRIP = 128 * KIB
 SIZES = [300_000, 600_000, 1_500_000, scaled(4_000_000, 20_000_000)]
 
 
-@pytest.fixture(scope="module")
-def server():
-    with running(nodes=16, test_hooks="on") as running_server:
+# Chunks are read over links, or out of the nodes' memory.
+@pytest.fixture(scope="module", params=["off", "on"])
+def server(request):
+    with running(nodes=16, test_hooks="on", shared_memory=request.param) as running_server:
         yield running_server
 
 

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 from harness import processes
+from harness.processes import PeakMemory
 from harness.resp import HOST, Client
 from harness.settings import patience, program
 from harness.values import Value
@@ -405,9 +406,9 @@ class Server:
     def resident(self) -> int:
         return processes.own_memory(self.pid)
 
-    def watch_peak(self) -> processes.PeakMemory:
+    def watch_peak(self) -> PeakMemory:
         """Of the proxy's memory, from now on."""
-        return processes.PeakMemory(self.pid)
+        return PeakMemory(self.pid)
 
 
 @contextlib.contextmanager
