@@ -222,6 +222,7 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   Node& node = at(id);
   const TimePoint now = net::EventLoop::Now();
   const bool was_active = node.machine.state() == policy::NodeMachine::State::kActive;
+  node.machine.set_peer_is_current(backups_ && !backups_->IsBehind(id));
   auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
   const bool woke = !was_active && node.machine.state() == policy::NodeMachine::State::kActive;
   for (OpenSession& session : node.sessions) {
@@ -386,6 +387,7 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     const std::scoped_lock lock(mutex_);
     node.instance = instance;
   }
+  platform_.NotePrimary(id, use.instance);
   const Epoch epoch(++node.last_epoch);
   if (fails_over) ++shared.copied;
   shared.bytes_limit = traits().node_memory_bytes;

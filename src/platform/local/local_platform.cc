@@ -82,10 +82,22 @@ std::string InvocationLine(const Invocation& invocation) {
 }
 
 // What a server that takes the instance over is told of it, and reads.
-std::string DescribeInstance(NodeId node, std::string_view ready_line) {
-  return boost::json::serialize(boost::json::object{{"node", node.value()}, {"ready", ready_line}});
+std::string DescribeInstance(NodeId node, std::string_view ready_line, bool is_primary) {
+  return boost::json::serialize(
+      boost::json::object{{"node", node.value()}, {"ready", ready_line}, {"primary", is_primary}});
 }
-Result<Instance> ParseDescription(const std::string& text, bool listens) {
+bool IsPrimary(const std::string& text) {
+  boost::system::error_code error;
+  const boost::json::value value = boost::json::parse(text, error);
+  const boost::json::object* object = error ? nullptr : value.if_object();
+  const boost::json::value* primary = object != nullptr ? object->if_contains("primary") : nullptr;
+  return primary != nullptr && primary->is_bool() && primary->get_bool();
+}
+struct Description {
+  Instance instance;
+  std::string ready_line;
+};
+Result<Description> ParseDescription(const std::string& text, bool listens) {
   boost::system::error_code error;
   const boost::json::value value = boost::json::parse(text, error);
   const boost::json::object* object = error ? nullptr : value.if_object();
@@ -93,8 +105,11 @@ Result<Instance> ParseDescription(const std::string& text, bool listens) {
   const boost::json::value* line = object != nullptr ? object->if_contains("ready") : nullptr;
   if (node == nullptr || !node->is_int64() || line == nullptr || !line->is_string())
     return Fail(ErrorCode::kProtocol, "it was not ready yet");
-  return ParseReadyLine(NodeId(static_cast<std::uint32_t>(node->get_int64())), line->get_string(),
-                        listens);
+  const std::string ready_line(line->get_string());
+  auto instance =
+      ParseReadyLine(NodeId(static_cast<std::uint32_t>(node->get_int64())), ready_line, listens);
+  if (!instance) return tl::make_unexpected(instance.error());
+  return Description{*instance, ready_line};
 }
 
 void KillAndReap(ProcessHost& host, pid_t pid) {
@@ -121,6 +136,7 @@ struct LocalPlatform::Process {
   UniqueFd input;  // write end of the node's standard input
   int output = -1;
   std::string output_text;  // an unfinished line
+  std::string ready_line;
   TimePoint started;
   bool ready = false;
   bool frozen = false;
@@ -197,14 +213,23 @@ void LocalPlatform::Invoke(NodeId node, const Invocation& invocation) {
   });
 }
 
-// Of several the one that was used last, as providers do.
 LocalPlatform::Process* LocalPlatform::IdleInstance(NodeId node) {
-  Process* latest = nullptr;
-  for (const auto& process : processes_[node]) {
-    if (process->IsIdle() && (latest == nullptr || process->idle_since > latest->idle_since))
-      latest = process.get();
+  std::vector<Process*> idle;
+  for (const auto& process : processes_[node])
+    if (process->IsIdle()) idle.push_back(process.get());
+  if (idle.empty()) return nullptr;
+  const auto earlier = [](const Process* a, const Process* b) {
+    return a->idle_since < b->idle_since;
+  };
+  switch (options_.idle_choice) {
+    case IdleChoice::kEarliest:
+      return *std::min_element(idle.begin(), idle.end(), earlier);
+    case IdleChoice::kRandom:
+      return idle[random_.Below(idle.size())];
+    case IdleChoice::kLatest:
+      break;
   }
-  return latest;
+  return *std::max_element(idle.begin(), idle.end(), earlier);
 }
 
 LocalPlatform::Process* LocalPlatform::OldestInstance(NodeId node) {
@@ -339,19 +364,22 @@ LocalPlatform::Process& LocalPlatform::Add(NodeId node, NodeProcess started) {
 
 std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
   std::vector<Instance> adopted;
+  std::stable_partition(survivors.begin(), survivors.end(),
+                        [](const Survivor& survivor) { return !IsPrimary(survivor.text); });
   for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
-    const auto instance = ParseDescription(survivor->text, options_.traits.inbound);
-    if (!instance || !processes_[instance->node].empty()) {
+    const auto description = ParseDescription(survivor->text, options_.traits.inbound);
+    if (!description || !processes_[description->instance.node].empty()) {
       LOG_INFO("ended process {} of the server before: {}", survivor->process.pid,
-               instance ? "its node has a later instance" : instance.error().message);
+               description ? "another instance of its node goes on" : description.error().message);
       KillAndReap(*host_, survivor->process.pid);
       continue;
     }
     // What nodes of a host share goes on with those that are started from here on.
-    if (UniqueFd& memory = host_bandwidths_[HostOf(instance->node)]; !memory.valid())
+    const Instance& instance = description->instance;
+    if (UniqueFd& memory = host_bandwidths_[HostOf(instance.node)]; !memory.valid())
       memory = std::move(survivor->process.inherited);
-    Adopt(*instance, std::move(survivor->process));
-    adopted.push_back(*instance);
+    Adopt(instance, description->ready_line, std::move(survivor->process));
+    adopted.push_back(instance);
   }
   ArmReclaims();
   return adopted;
@@ -371,10 +399,20 @@ void LocalPlatform::Abandon(const Instance& instance) {
   }
 }
 
+void LocalPlatform::NotePrimary(NodeId node, InstanceId instance) {
+  for (const auto& process : processes_[node]) {
+    if (!process->ready) continue;
+    const bool is_primary = process->instance.id == instance;
+    host_->Describe(process->pid, DescribeInstance(node, process->ready_line, is_primary));
+  }
+}
+
 // Its session, if it is in one, ends with the next invocation, or by itself.
-void LocalPlatform::Adopt(const Instance& instance, NodeProcess survivor) {
+void LocalPlatform::Adopt(const Instance& instance, const std::string& ready_line,
+                          NodeProcess survivor) {
   Process& process = Add(instance.node, std::move(survivor));
   process.instance = instance;
+  process.ready_line = ready_line;
   process.ready = true;
   process.idle_since = process.started;
   if (options_.traits.freezes) {
@@ -415,7 +453,8 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.instance = *instance;
   process.ready = true;
   process.start_timer.Cancel();
-  host_->Describe(process.pid, DescribeInstance(process.instance.node, line));
+  host_->Describe(process.pid, DescribeInstance(process.instance.node, line, false));
+  process.ready_line = line;
   const TimePoint now = net::EventLoop::Now();
   reclaims_.InstanceStarted(process.instance.node, now);
   observer_->OnInstanceReady(process.instance);
