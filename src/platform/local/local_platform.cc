@@ -7,9 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/json.hpp>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -23,94 +21,14 @@
 #include "net/shared_rate.h"
 #include "net/signals.h"
 #include "net/timer.h"
+#include "platform/local/node_lines.h"
 
 namespace infinicache::platform {
 namespace {
 
 constexpr std::size_t kLineBytesMax = 4096;
-constexpr std::size_t kQuotedBytesMax = 200;
-constexpr std::int64_t kPortMax = 65535;
 // From SIGKILL to the end: the kernel frees the process's memory.
 constexpr auto kReapPatience = std::chrono::seconds(5);
-
-std::uint64_t ParseHex(const boost::json::value* value) {
-  std::uint64_t number = 0;
-  if (value != nullptr && value->is_string()) {
-    const auto& text = value->get_string();
-    std::from_chars(text.data(), text.data() + text.size(), number, 16);
-  }
-  return number;
-}
-
-// {"port":40001,"instance":"00ab…","pid":7}; the port is 0 if it does not listen.
-Result<Instance> ParseReadyLine(NodeId node, std::string_view line, bool listens) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  const boost::json::value* port = object != nullptr ? object->if_contains("port") : nullptr;
-  const boost::json::value* id = object != nullptr ? object->if_contains("instance") : nullptr;
-  const boost::json::value* pid = object != nullptr ? object->if_contains("pid") : nullptr;
-  const std::uint64_t instance = ParseHex(id);
-  const bool port_is_good = port != nullptr && port->is_int64() &&
-                            (port->get_int64() > 0) == listens && port->get_int64() >= 0 &&
-                            port->get_int64() <= kPortMax;
-  if (!port_is_good || pid == nullptr || !pid->is_int64() || instance == 0) {
-    return Fail(ErrorCode::kProtocol, fmt::format("node {} said '{}' instead of its port",
-                                                  node.value(), line.substr(0, kQuotedBytesMax)));
-  }
-  const auto number = static_cast<std::uint16_t>(port->get_int64());
-  return Instance{node,
-                  InstanceId(instance),
-                  {number == 0 ? "" : "127.0.0.1", number},
-                  static_cast<int>(pid->get_int64())};
-}
-
-// {"end":"00ab…"}: the session that has ended; 0 for anything else.
-SessionId ParseReturnLine(std::string_view line) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  return SessionId(object != nullptr ? ParseHex(object->if_contains("end")) : 0);
-}
-
-std::string InvocationLine(const Invocation& invocation) {
-  const std::string proxy = invocation.proxy.host.empty() ? "" : invocation.proxy.ToString();
-  return fmt::format(
-      "{{\"session\":\"{:016x}\",\"warm_up\":{},\"proxy\":\"{}\",\"data_links\":{}}}\n",
-      invocation.session.value(), invocation.purpose == policy::Purpose::kWarmUp, proxy,
-      invocation.data_links);
-}
-
-// What a server that takes the instance over is told of it, and reads.
-std::string DescribeInstance(NodeId node, std::string_view ready_line, bool is_primary) {
-  return boost::json::serialize(
-      boost::json::object{{"node", node.value()}, {"ready", ready_line}, {"primary", is_primary}});
-}
-bool IsPrimary(const std::string& text) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse(text, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  const boost::json::value* primary = object != nullptr ? object->if_contains("primary") : nullptr;
-  return primary != nullptr && primary->is_bool() && primary->get_bool();
-}
-struct Description {
-  Instance instance;
-  std::string ready_line;
-};
-Result<Description> ParseDescription(const std::string& text, bool listens) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse(text, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  const boost::json::value* node = object != nullptr ? object->if_contains("node") : nullptr;
-  const boost::json::value* line = object != nullptr ? object->if_contains("ready") : nullptr;
-  if (node == nullptr || !node->is_int64() || line == nullptr || !line->is_string())
-    return Fail(ErrorCode::kProtocol, "it was not ready yet");
-  const std::string ready_line(line->get_string());
-  auto instance =
-      ParseReadyLine(NodeId(static_cast<std::uint32_t>(node->get_int64())), ready_line, listens);
-  if (!instance) return tl::make_unexpected(instance.error());
-  return Description{*instance, ready_line};
-}
 
 void KillAndReap(ProcessHost& host, pid_t pid) {
   constexpr int kPollMillis = 1;
@@ -364,22 +282,24 @@ LocalPlatform::Process& LocalPlatform::Add(NodeId node, NodeProcess started) {
 
 std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
   std::vector<Instance> adopted;
-  std::stable_partition(survivors.begin(), survivors.end(),
-                        [](const Survivor& survivor) { return !IsPrimary(survivor.text); });
-  for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
-    const auto description = ParseDescription(survivor->text, options_.traits.inbound);
-    if (!description || !processes_[description->instance.node].empty()) {
-      LOG_INFO("ended process {} of the server before: {}", survivor->process.pid,
-               description ? "another instance of its node goes on" : description.error().message);
-      KillAndReap(*host_, survivor->process.pid);
-      continue;
+  for (const bool primaries : {true, false}) {
+    for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
+      const auto description = ParseDescription(survivor->text, options_.traits.inbound);
+      if ((description && description->is_primary) != primaries) continue;
+      if (!description || !processes_[description->instance.node].empty()) {
+        LOG_INFO(
+            "ended process {} of the server before: {}", survivor->process.pid,
+            description ? "another instance of its node goes on" : description.error().message);
+        KillAndReap(*host_, survivor->process.pid);
+        continue;
+      }
+      const Instance& instance = description->instance;
+      // What nodes of a host share goes on with those that are started from here on.
+      if (UniqueFd& memory = host_bandwidths_[HostOf(instance.node)]; !memory.valid())
+        memory = std::move(survivor->process.inherited);
+      Adopt(instance, description->ready_line, std::move(survivor->process));
+      adopted.push_back(instance);
     }
-    // What nodes of a host share goes on with those that are started from here on.
-    const Instance& instance = description->instance;
-    if (UniqueFd& memory = host_bandwidths_[HostOf(instance.node)]; !memory.valid())
-      memory = std::move(survivor->process.inherited);
-    Adopt(instance, description->ready_line, std::move(survivor->process));
-    adopted.push_back(instance);
   }
   ArmReclaims();
   return adopted;
