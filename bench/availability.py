@@ -57,6 +57,10 @@ def serve(options: argparse.Namespace, name: str, rate: float) -> InfiniCache:
     return InfiniCache(binaries_of(options.build), "16MiB", nodes=options.nodes, extra=extra)
 
 
+def reclaims_seen(server: InfiniCache) -> int:
+    return json.loads(server.admin_text("/api/v1/status"))["instances"]["reclaimed"]
+
+
 def trial(server: InfiniCache, options: argparse.Namespace) -> int:
     """Objects that are there after an hour."""
     client = Client(server.port)
@@ -90,14 +94,17 @@ def measure(options: argparse.Namespace) -> int:
           f"{DATA}+{PARITY}; each node is reclaimed {rate:.3f} times an hour, the pool "
           f"{rate * options.nodes:.1f} times")
     alive: dict[str, list[float]] = {}
-    counted: dict[str, dict[str, float]] = {}
+    reclaimed: dict[str, list[int]] = {}
     for name in [options.only] if options.only else CONFIGURATIONS:
         with serve(options, name, rate) as server:
-            alive[name] = [trial(server, options) / options.objects for _ in range(options.hours)]
-            status = json.loads(server.admin_text("/api/v1/status"))
-            counted[name] = status["instances"]
-        shares = ", ".join(f"{share:.1%}" for share in alive[name])
-        print(f"{name}: {shares} ({counted[name]['reclaimed']} reclaims seen)", flush=True)
+            alive[name], reclaimed[name] = [], []
+            for _ in range(options.hours):
+                before = reclaims_seen(server)
+                alive[name].append(trial(server, options) / options.objects)
+                reclaimed[name].append(reclaims_seen(server) - before)
+        shares = ", ".join(f"{share:.1%} ({reclaims} reclaims seen)" for share, reclaims
+                           in zip(alive[name], reclaimed[name], strict=True))
+        print(f"{name}: {shares}", flush=True)
     mean = {name: sum(shares) / len(shares) for name, shares in alive.items()}
     paper = {"neither": f"{WITHOUT_BACKUP:.1%}", "backup": f"{WITH_BACKUP:.1%}"}
     print("\n" + table(["backup and repair", "alive after an hour", "the paper's"],
@@ -105,7 +112,7 @@ def measure(options: argparse.Namespace) -> int:
                         for name, share in mean.items()]))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(
-        {"machine": machine.describe({}), "rate": rate, "alive": alive, "instances": counted},
+        {"machine": machine.describe({}), "rate": rate, "alive": alive, "reclaimed": reclaimed},
         indent=1))
     if options.gate is not None and mean.get("both", 1) < options.gate:
         print(f"availability: {mean['both']:.2%} with both; the gate is {options.gate:.2%}",

@@ -235,7 +235,8 @@ function show(status, nodes, cost, now) {
                 make("span", "dim", count(node.chunks) + " chunks"));
     card.append(name, bar(node.bytes_used, node.bytes_limit), fill);
     card.title = "of " + bytes(node.bytes_limit) + ", instance " + (node.instance || "none") +
-        backup(node.backup) + ", pid " + (node.pid || "none") + ", " + (node.address || "no address");
+        backup(node.backup) +
+        ", pid " + (node.pid || "none") + ", " + (node.address || "no address");
     return card;
   }));
   last = {status, now};

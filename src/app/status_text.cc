@@ -181,7 +181,11 @@ bool IsDegraded(const json::value& status) {
 std::string NodesText(const json::value& nodes) {
   if (!nodes.is_array()) return "no nodes\n";
   std::vector<std::vector<std::string>> rows = {
-      {"NODE", "STATE", "PID", "ADDRESS", "INSTANCE", "CHUNKS", "USED", "LIMIT", "BACKUP"}};
+      {"NODE", "STATE", "PID", "ADDRESS", "INSTANCE", "CHUNKS", "USED", "LIMIT"}};
+  const bool backs_up =
+      std::any_of(nodes.get_array().begin(), nodes.get_array().end(),
+                  [](const json::value& node) { return Find(node, "/backup/behind") != nullptr; });
+  if (backs_up) rows.front().emplace_back("BACKUP");
   std::uint64_t used = 0;
   std::uint64_t limit = 0;
   std::size_t active = 0;
@@ -191,7 +195,8 @@ std::string NodesText(const json::value& nodes) {
                     pid == 0 ? "-" : fmt::to_string(pid), Text(node, "/address"),
                     Text(node, "/instance"), Grouped(Number(node, "/chunks")),
                     FormatByteSize(Number(node, "/bytes_used")),
-                    FormatByteSize(Number(node, "/bytes_limit")), BackupText(node)});
+                    FormatByteSize(Number(node, "/bytes_limit"))});
+    if (backs_up) rows.back().push_back(BackupText(node));
     used += Number(node, "/bytes_used");
     limit += Number(node, "/bytes_limit");
     if (Text(node, "/state") == "active") ++active;

@@ -269,9 +269,6 @@ class LifeSimulation : private LifeModel {
     const auto found = believed_.find(instance);
     return found == believed_.end() ? std::set<Chunk>() : found->second;
   }
-  static bool Includes(const std::set<Chunk>& all, const std::set<Chunk>& some) {
-    return std::includes(all.begin(), all.end(), some.begin(), some.end());
-  }
 
   // What only a living primary has is given up after looks for it alone.
   void CheckSuccession(const UseInstance& use) {

@@ -149,7 +149,8 @@ def test_what_only_a_dead_primary_had_is_repaired() -> None:
             server.check(newer + stored[len(newer):], "with one primary dead, and its peer behind")
             wait_until(lambda: server.metrics()("infinicache_failovers_total") > 0,
                        "the peer took over")
-            wait_until(lambda: server.metrics()("infinicache_repairs_queued") == 0, "repair is done")
+            wait_until(lambda: server.metrics()("infinicache_repairs_queued") == 0,
+                       "repair is done")
             repaired = server.metrics()("infinicache_chunks_repaired_total")
             return True
         fill_between_rounds(server, OBJECTS // 2, kill_one_and_read)

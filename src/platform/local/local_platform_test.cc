@@ -424,7 +424,8 @@ done)");
     std::ofstream(hold) << "until both run\n";
     StartOne();
     StartOne();
-    net::RunUntil(loop_, [&] { return who_had(SessionId(last_session_)) != "none"; });
+    while (who_had(SessionId(last_session_)) == "none")
+      net::RunTask(loop_, loop_.Sleep(milliseconds(5)));
     std::filesystem::remove(hold);
     net::RunUntil(loop_, [&] { return observer_.sessions.size() == 2; });
     const std::string latest = who_had(observer_.sessions.back().first);
