@@ -52,8 +52,7 @@ def serve(options: argparse.Namespace, name: str, rate: float) -> InfiniCache:
     per_hundred = 100 * 60 * minute / (rate * options.nodes)  # reclaims of the pool
     extra = ["--preset", "lambda-like", "--warm-up", f"{minute * 1e3:.0f}ms", "--repair", repair,
              "--reclaim", f"poisson:100/{per_hundred * 1e3:.0f}ms"]
-    if backup == "on":
-        extra += ["--backup", f"{5 * minute * 1e3:.0f}ms"]
+    extra += ["--backup", f"{5 * minute * 1e3:.0f}ms" if backup == "on" else "off"]
     return InfiniCache(binaries_of(options.build), "16MiB", nodes=options.nodes, extra=extra)
 
 

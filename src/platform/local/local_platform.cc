@@ -55,6 +55,8 @@ struct LocalPlatform::Process {
   int output = -1;
   std::string output_text;  // an unfinished line
   std::string ready_line;
+  bool is_primary = false;
+  bool described_as_primary = false;
   TimePoint started;
   bool ready = false;
   bool frozen = false;
@@ -320,10 +322,19 @@ void LocalPlatform::Abandon(const Instance& instance) {
 }
 
 void LocalPlatform::NotePrimary(NodeId node, InstanceId instance) {
-  for (const auto& process : processes_[node]) {
-    if (!process->ready) continue;
-    const bool is_primary = process->instance.id == instance;
-    host_->Describe(process->pid, DescribeInstance(node, process->ready_line, is_primary));
+  for (const auto& process : processes_[node])
+    process->is_primary = process->instance.id == instance;
+  DescribeRoles(node);
+}
+
+// Only where there is a choice: it takes a message to the guard and back.
+void LocalPlatform::DescribeRoles(NodeId node) {
+  const Processes& processes = processes_[node];
+  if (processes.size() < 2) return;
+  for (const auto& process : processes) {
+    if (!process->ready || process->is_primary == process->described_as_primary) continue;
+    process->described_as_primary = process->is_primary;
+    host_->Describe(process->pid, DescribeInstance(node, process->ready_line, process->is_primary));
   }
 }
 
@@ -375,6 +386,7 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.start_timer.Cancel();
   host_->Describe(process.pid, DescribeInstance(process.instance.node, line, false));
   process.ready_line = line;
+  DescribeRoles(process.instance.node);
   const TimePoint now = net::EventLoop::Now();
   reclaims_.InstanceStarted(process.instance.node, now);
   observer_->OnInstanceReady(process.instance);

@@ -112,6 +112,7 @@ class LocalPlatform final : public Platform {
   Duration DrawColdStart();
   std::vector<std::string> Arguments(NodeId node) const;
   Process& Add(NodeId node, NodeProcess started);
+  void DescribeRoles(NodeId node);
   void Adopt(const Instance& instance, const std::string& ready_line, NodeProcess survivor);
   // The memory of the bandwidth that the node's host has; -1 if that is unlimited.
   Result<int> HostBandwidth(NodeId node);
