@@ -23,8 +23,8 @@ LARGE = Value("large", 8 * MIB)
 VALUES = [SMALL, Value("replicated", 100_000), Value("middle", 300_000), Value("wide", 1_500_000),
           LARGE]
 
-# Cold starts are what they are; here they only take time. Without backups each node has one instance,
-# and nothing wakes it but what a test does.
+# Cold starts are what they are; here they only take time. Without backups each node has one
+# instance, and nothing wakes it but what a test does.
 FAST = {"cold_start": "10ms..50ms", "warm_up": "off", "backup": "off"}
 
 
