@@ -22,7 +22,8 @@ NodeMachine::NodeMachine(Options options, std::uint64_t seed)
       backoff_(options.backoff_initial, options.backoff_max),
       preflight_(options.preflight) {
   CHECK(options_.wake_deadline > Duration(0) && options_.session_maximum > Duration(0) &&
-        options_.session_grace > Duration(0) && options_.backoff_initial > Duration(0));
+        options_.session_grace > Duration(0) && options_.backoff_initial > Duration(0) &&
+        options_.look_patience > Duration(0));
   CHECK(options_.failures_max > 0);
 }
 

@@ -68,6 +68,8 @@ policy::NodeMachine::Options Pool::MachineOptions() const {
   policy::NodeMachine::Options machine;
   machine.preflight.notifies = traits().notifies;
   machine.wake_deadline = options_.wake_deadline;
+  // So that a peer can still serve what has waited.
+  machine.look_patience = std::min(machine.look_patience, options_.wake_deadline / 2);
   machine.session_maximum = traits().session_max;
   machine.return_grace = traits().standing ? Duration(0) : Duration(kReturnGrace);
   machine.backoff_initial = kInvokeBackoffMin;
