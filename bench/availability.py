@@ -7,6 +7,7 @@ often as there in the hour. Instances are reclaimed by a Poisson process without
 trial all objects are written, an hour passes, and all are read: what is not there was lost. The
 intensity is the one at which a pool without backup and repair keeps 81.4 % of its objects per hour,
 which is the paper's figure without backup; with backup the paper has 95.4 %.
+--neither sets another intensity, --reclaim another process: the paper's record has spikes too.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def serve(options: argparse.Namespace, name: str, rate: float) -> InfiniCache:
     minute = options.minute
     per_hundred = 100 * 60 * minute / (rate * options.nodes)  # reclaims of the pool
     extra = ["--preset", "lambda-like", "--warm-up", f"{minute * 1e3:.0f}ms", "--repair", repair,
-             "--reclaim", f"poisson:100/{per_hundred * 1e3:.0f}ms"]
+             "--reclaim", options.reclaim or f"poisson:100/{per_hundred * 1e3:.0f}ms"]
     extra += ["--backup", f"{5 * minute * 1e3:.0f}ms" if backup == "on" else "off"]
     return InfiniCache(binaries_of(options.build), "16MiB", nodes=options.nodes, extra=extra)
 
@@ -79,6 +80,10 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--hours", type=int, default=3, help="trials of each (%(default)s)")
     parser.add_argument("--minute", type=float, default=1, help="seconds (%(default)s)")
+    parser.add_argument("--neither", type=float, default=WITHOUT_BACKUP,
+                        help="what survives with neither, which says how often instances are "
+                             "reclaimed (%(default)s)")
+    parser.add_argument("--reclaim", help="another model, in scaled time, as of infinicache serve")
     parser.add_argument("--only", choices=CONFIGURATIONS, help="this one alone")
     parser.add_argument("--gate", type=float, nargs="?", const=0.999,
                         help="fail if fewer survive with both (0.999)")
@@ -88,10 +93,11 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> int:
-    rate = reclaims_per_node_hour(WITHOUT_BACKUP)
+    rate = reclaims_per_node_hour(options.neither)
+    often = options.reclaim or (f"each node is reclaimed {rate:.3f} times an hour, the pool "
+                                f"{rate * options.nodes:.1f} times")
     print(f"{options.nodes} nodes, {options.objects} objects of {OBJECT_BYTES // 1000} KB, code "
-          f"{DATA}+{PARITY}; each node is reclaimed {rate:.3f} times an hour, the pool "
-          f"{rate * options.nodes:.1f} times")
+          f"{DATA}+{PARITY}; {often}")
     alive: dict[str, list[float]] = {}
     reclaimed: dict[str, list[int]] = {}
     for name in [options.only] if options.only else CONFIGURATIONS:
