@@ -7,6 +7,7 @@ often as there in the hour. Instances are reclaimed by a Poisson process without
 trial all objects are written, an hour passes, and all are read: what is not there was lost. The
 intensity is the one at which a pool without backup and repair keeps 81.4 % of its objects per hour,
 which is the paper's figure without backup; with backup the paper has 95.4 %.
+--neither sets another intensity, --reclaim another process: the paper's record has spikes too.
 """
 
 import argparse
@@ -51,10 +52,13 @@ def serve(options: argparse.Namespace, name: str, rate: float) -> InfiniCache:
     minute = options.minute
     per_hundred = 100 * 60 * minute / (rate * options.nodes)  # reclaims of the pool
     extra = ["--preset", "lambda-like", "--warm-up", f"{minute * 1e3:.0f}ms", "--repair", repair,
-             "--reclaim", f"poisson:100/{per_hundred * 1e3:.0f}ms"]
-    if backup == "on":
-        extra += ["--backup", f"{5 * minute * 1e3:.0f}ms"]
+             "--reclaim", options.reclaim or f"poisson:100/{per_hundred * 1e3:.0f}ms"]
+    extra += ["--backup", f"{5 * minute * 1e3:.0f}ms" if backup == "on" else "off"]
     return InfiniCache(binaries_of(options.build), "16MiB", nodes=options.nodes, extra=extra)
+
+
+def reclaims_seen(server: InfiniCache) -> int:
+    return json.loads(server.admin_text("/api/v1/status"))["instances"]["reclaimed"]
 
 
 def trial(server: InfiniCache, options: argparse.Namespace) -> int:
@@ -76,6 +80,10 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--hours", type=int, default=3, help="trials of each (%(default)s)")
     parser.add_argument("--minute", type=float, default=1, help="seconds (%(default)s)")
+    parser.add_argument("--neither", type=float, default=WITHOUT_BACKUP,
+                        help="what survives with neither, which says how often instances are "
+                             "reclaimed (%(default)s)")
+    parser.add_argument("--reclaim", help="another model, in scaled time, as of infinicache serve")
     parser.add_argument("--only", choices=CONFIGURATIONS, help="this one alone")
     parser.add_argument("--gate", type=float, nargs="?", const=0.999,
                         help="fail if fewer survive with both (0.999)")
@@ -85,19 +93,23 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> int:
-    rate = reclaims_per_node_hour(WITHOUT_BACKUP)
+    rate = reclaims_per_node_hour(options.neither)
+    often = options.reclaim or (f"each node is reclaimed {rate:.3f} times an hour, the pool "
+                                f"{rate * options.nodes:.1f} times")
     print(f"{options.nodes} nodes, {options.objects} objects of {OBJECT_BYTES // 1000} KB, code "
-          f"{DATA}+{PARITY}; each node is reclaimed {rate:.3f} times an hour, the pool "
-          f"{rate * options.nodes:.1f} times")
+          f"{DATA}+{PARITY}; {often}")
     alive: dict[str, list[float]] = {}
-    counted: dict[str, dict[str, float]] = {}
+    reclaimed: dict[str, list[int]] = {}
     for name in [options.only] if options.only else CONFIGURATIONS:
         with serve(options, name, rate) as server:
-            alive[name] = [trial(server, options) / options.objects for _ in range(options.hours)]
-            status = json.loads(server.admin_text("/api/v1/status"))
-            counted[name] = status["instances"]
-        shares = ", ".join(f"{share:.1%}" for share in alive[name])
-        print(f"{name}: {shares} ({counted[name]['reclaimed']} reclaims seen)", flush=True)
+            alive[name], reclaimed[name] = [], []
+            for _ in range(options.hours):
+                before = reclaims_seen(server)
+                alive[name].append(trial(server, options) / options.objects)
+                reclaimed[name].append(reclaims_seen(server) - before)
+        shares = ", ".join(f"{share:.1%} ({reclaims} reclaims seen)" for share, reclaims
+                           in zip(alive[name], reclaimed[name], strict=True))
+        print(f"{name}: {shares}", flush=True)
     mean = {name: sum(shares) / len(shares) for name, shares in alive.items()}
     paper = {"neither": f"{WITHOUT_BACKUP:.1%}", "backup": f"{WITH_BACKUP:.1%}"}
     print("\n" + table(["backup and repair", "alive after an hour", "the paper's"],
@@ -105,7 +117,7 @@ def measure(options: argparse.Namespace) -> int:
                         for name, share in mean.items()]))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(
-        {"machine": machine.describe({}), "rate": rate, "alive": alive, "instances": counted},
+        {"machine": machine.describe({}), "rate": rate, "alive": alive, "reclaimed": reclaimed},
         indent=1))
     if options.gate is not None and mean.get("both", 1) < options.gate:
         print(f"availability: {mean['both']:.2%} with both; the gate is {options.gate:.2%}",

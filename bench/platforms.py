@@ -191,8 +191,9 @@ def key_of(item: int) -> str:
 
 def serve(options: argparse.Namespace, setup: Setup) -> InfiniCache:
     return InfiniCache(binaries_of(options.build), NODE_MEMORY, nodes=options.nodes,
+                       # One instance of each node: what backups cost is another matter.
                        extra=["--preset", setup.preset, "--billing-quantum", setup.quantum,
-                              *setup.arguments])
+                              "--backup", "off", *setup.arguments])
 
 
 def store(client: Client, workload: Workload) -> None:

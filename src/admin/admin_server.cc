@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <span>
@@ -107,7 +108,7 @@ Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
     case Endpoint::kReady:
       co_return Readiness();
     case Endpoint::kNodes:
-      co_return Json(200, NodesJson(pool_.View()));
+      co_return Json(200, NodesJson(Nodes()));
     case Endpoint::kDoctor:
       co_return co_await Doctor();
     case Endpoint::kCost:
@@ -144,6 +145,11 @@ Task<HttpResponse> AdminServer::Doctor() {
   view.code = cache_.options().code;
   view.nodes = pool_.size();
   view.nodes_active = pool_.active();
+  const auto nodes = Nodes();
+  view.backups_failing = static_cast<std::size_t>(
+      std::count_if(nodes.begin(), nodes.end(), [](const pool::NodeView& node) {
+        return node.backup && node.backup->failures >= kFailingRounds;
+      }));
   view.objects_lost = cache_.stats().gone.Lost();
   view.window = DoctorWindow(cache_.options().repair, cache_.longest_repair());
   view.losses_by_window = LossesByWindow(pool_.events().After(0, 2 * pool::EventLog::kEventsMax),
@@ -179,6 +185,13 @@ HttpResponse AdminServer::StreamEvents(const HttpRequest& request) {
     return streams_.Run(stream, begin);
   };
   return response;
+}
+
+std::vector<pool::NodeView> AdminServer::Nodes() const {
+  std::vector<pool::NodeView> nodes = pool_.View();
+  if (const pool::Backups* backups = pool_.backups(); backups != nullptr)
+    for (pool::NodeView& node : nodes) node.backup = backups->View(node.id);
+  return nodes;
 }
 
 CostView AdminServer::Cost() const {
@@ -245,7 +258,7 @@ Task<SystemView> AdminServer::View() {
       .uptime = net::EventLoop::Now() - front_.started_at(),
       .memory_rss_bytes = ResidentBytes(),
       .nodes_active = pool_.active(),
-      .nodes = pool_.View(),
+      .nodes = Nodes(),
       .objects = directory.size(),
       .object_bytes = directory.bytes(),
       .objects_expiring = directory.expiring(),

@@ -81,6 +81,7 @@ class AdminServer {
   net::Task<net::HttpResponse> Events(const net::HttpRequest& request);
   net::HttpResponse StreamEvents(const net::HttpRequest& request);
   CostView Cost() const;
+  std::vector<pool::NodeView> Nodes() const;
   net::HttpResponse Reclaim(const net::HttpRequest& request);
   net::HttpResponse DescribeObject(std::string_view key);
   net::Task<net::HttpResponse> CorruptChunk(const net::HttpRequest& request);

@@ -235,10 +235,18 @@ function show(status, nodes, cost, now) {
                 make("span", "dim", count(node.chunks) + " chunks"));
     card.append(name, bar(node.bytes_used, node.bytes_limit), fill);
     card.title = "of " + bytes(node.bytes_limit) + ", instance " + (node.instance || "none") +
+        backup(node.backup) +
         ", pid " + (node.pid || "none") + ", " + (node.address || "no address");
     return card;
   }));
   last = {status, now};
+}
+
+function backup(state) {
+  if (!state) return "";
+  if (state.age_seconds === null) return ", no backup yet";
+  return ", backed up " + duration(Math.round(state.age_seconds)) + " ago" +
+      (state.behind ? ", " + bytes(state.bytes_behind) + " behind" : "");
 }
 
 async function get(path) {

@@ -16,6 +16,10 @@ std::string Objects(std::uint64_t count) {
   return fmt::format("{} object{}", count, count == 1 ? "" : "s");
 }
 
+std::string Nodes(std::uint64_t count) {
+  return fmt::format("{} node{}", count, count == 1 ? "" : "s");
+}
+
 }  // namespace
 
 Duration DoctorWindow(bool repair, std::optional<Duration> longest_repair) {
@@ -82,6 +86,13 @@ std::vector<Finding> Findings(const DoctorView& view) {
     findings.push_back({"warning", fmt::format("{} lack chunks and wait for repair, or for nodes "
                                                "with room",
                                                Objects(risk.incomplete))});
+  }
+  if (view.backups_failing > 0) {
+    findings.push_back(
+        {"warning",
+         fmt::format("{} cannot be backed up: `infinicache_backups_total` says why. What "
+                     "they have newly stored is lost with their instances",
+                     Nodes(view.backups_failing))});
   }
   const Prediction prediction = Predict(view);
   if (prediction.availability_per_hour < kAvailabilityGood) {

@@ -26,12 +26,14 @@ struct DoctorView {
   coding::Code code;
   std::size_t nodes = 0;
   std::size_t nodes_active = 0;
-  std::uint64_t objects_lost = 0;  // since the start
+  std::size_t backups_failing = 0;  // nodes with kFailingRounds in a row
+  std::uint64_t objects_lost = 0;   // since the start
   // Instances that were lost in each window observed, the oldest first.
   Duration window{0};  // DoctorWindow()
   std::vector<std::uint64_t> losses_by_window;
 };
 
+inline constexpr int kFailingRounds = 3;
 inline constexpr Duration kDoctorObservedMax = std::chrono::hours(1);
 // As long as nothing was repaired: InfiniCache's measure.
 inline constexpr Duration kDoctorWindowAssumed = std::chrono::minutes(1);

@@ -72,11 +72,13 @@ TEST(Doctor, NamesWhatIsLostWhatIsNextAndWhatWaits) {
   view.risk.lost = {3, 30};
   view.risk.by_spare[0] = {1, 10};
   view.risk.incomplete = 9;
+  view.backups_failing = 2;
   const auto findings = Findings(view);
   EXPECT_THAT(findings, Contains(Is("error", "3 objects cannot be read")));
   EXPECT_THAT(findings, Contains(Is("error", "1 object will be lost with the next")));
   EXPECT_THAT(findings, Contains(Is("warning", "2 of 16 nodes")));
   EXPECT_THAT(findings, Contains(Is("warning", "9 objects lack chunks")));
+  EXPECT_THAT(findings, Contains(Is("warning", "2 nodes cannot be backed up")));
 }
 
 TEST(Doctor, PredictsFromTheLossesThatWereObserved) {

@@ -116,6 +116,29 @@ json::value EventRow(const pool::Event& event) {
   return row;
 }
 
+json::object BackupOf(const pool::BackupView& backup) {
+  json::object row = {{"age_seconds", nullptr},
+                      {"behind", backup.behind},
+                      {"bytes_behind", backup.bytes_behind},
+                      {"failures", backup.failures}};
+  if (backup.age) row["age_seconds"] = std::chrono::duration<double>(*backup.age).count();
+  return row;
+}
+
+json::value Backups(const SystemView& view) {
+  if (view.backups == nullptr) return nullptr;
+  const pool::BackupStats& stats = view.backups->stats();
+  const std::uint64_t done =
+      Read(stats.rounds[static_cast<std::size_t>(pool::BackupResult::kDone)]);
+  std::uint64_t all = 0;
+  for (const Counter& rounds : stats.rounds) all += Read(rounds);
+  return json::object{{"done", done},
+                      {"failed", all - done},
+                      {"bytes", Read(stats.traffic_bytes)},
+                      {"nodes_behind", view.backups->dirty()},
+                      {"failovers", Read(view.pool.failovers)}};
+}
+
 json::value NodeRow(const pool::NodeView& node) {
   json::object row;
   row["id"] = node.id.value();
@@ -130,6 +153,8 @@ json::value NodeRow(const pool::NodeView& node) {
   row["bytes_used"] = node.bytes_used;
   row["bytes_limit"] = node.bytes_limit;
   row["chunks"] = node.chunks;
+  row["backup"] = nullptr;
+  if (node.backup) row["backup"] = BackupOf(*node.backup);
   return row;
 }
 
@@ -217,6 +242,7 @@ std::string StatusJson(const SystemView& view) {
         {"done", Read(cache.chunks_repaired)},
         {"failed", Read(cache.repairs_failed)},
         {"bytes", Read(cache.repair_bytes)}}},
+      {"backups", Backups(view)},
       {"rebuild",
        {{"loading", view.loading},
         {"share", view.rebuilt_share},

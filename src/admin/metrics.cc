@@ -302,6 +302,8 @@ void AddBackups(const SystemView& view, Families& out) {
              "Chunks that peers were told to remove.");
   AddCounter(out, "backup_comparisons_total", stats.comparisons,
              "Rounds that had to compare what both have, for want of a common past.");
+  AddCounter(out, "backup_warm_ups_total", stats.warm_ups,
+             "Rounds of nodes that had not changed, to keep their peers.");
   AddGauge(out, "backups_running", static_cast<double>(view.backups->running()),
            "Rounds that run now.");
   AddGauge(out, "backup_dirty_nodes", static_cast<double>(view.backups->dirty()),

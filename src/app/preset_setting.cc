@@ -61,6 +61,12 @@ Duration FeeInIdleTime(const policy::FunctionPrice& price, const policy::NodeSiz
       std::chrono::duration<double>(std::min(seconds, 60.0)));
 }
 
+platform::IdleChoice IdleChoiceOf(const Settings& settings) {
+  if (settings.idle_choice == "earliest") return platform::IdleChoice::kEarliest;
+  return settings.idle_choice == "random" ? platform::IdleChoice::kRandom
+                                          : platform::IdleChoice::kLatest;
+}
+
 }  // namespace
 
 Status CheckInterval(std::string_view text) {
@@ -149,6 +155,7 @@ void ApplyPreset(const Settings& settings, const Prices& prices, platform::Local
   options.reclaim_drain = settings.reclaim_drain.value_or(preset.reclaim_drain);
   options.reclaim_grace = settings.reclaim_grace.value_or(preset.reclaim_grace);
   options.nodes_per_host = settings.nodes_per_host;
+  options.idle_choice = IdleChoiceOf(settings);
   options.idle_break_even = preset.idle_worth;
   if (const policy::FunctionPrice* price = prices.nodes.function())
     options.idle_break_even += FeeInIdleTime(*price, prices.node_size);

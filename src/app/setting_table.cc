@@ -25,6 +25,7 @@ constexpr std::array<std::string_view, 5> kPresets = {"always-on", "lambda-like"
                                                       "knative-like", "cloudrun-like"};
 constexpr std::array<std::string_view, 3> kEvictionPolicies = {"allkeys-s3fifo", "allkeys-clock",
                                                                "noeviction"};
+constexpr std::array<std::string_view, 3> kIdleChoices = {"latest", "earliest", "random"};
 constexpr std::array<std::string_view, 6> kLogLevels = {"trace", "debug", "info",
                                                         "warn",  "error", "off"};
 
@@ -364,6 +365,10 @@ constexpr SettingSpec kSpecs[] = {
      "then it has so long to end after SIGTERM; 0s: it is killed without notice; auto: the "
      "preset's",
      PresetDurationField{&Settings::reclaim_grace, Duration(0), minutes(10)}},
+    {"idle-choice", kNodes, "NAME",
+     "which of a node's idle instances an invocation takes: the one that was used latest, as "
+     "providers do as a rule, or earliest, or a random one",
+     ChoiceField{&Settings::idle_choice, kIdleChoices}},
     {"nodes-per-host", kNodes, "COUNT",
      "so many nodes share a simulated host, and are reclaimed together",
      CountField{&Settings::nodes_per_host, 1, kNodesMax, {}}},

@@ -50,11 +50,12 @@ struct Settings {
   std::optional<Duration> cold_start_min;
   std::optional<Duration> cold_start_max;
   std::string reclaim = "none";  // app/reclaim_setting.h
+  std::string idle_choice = "latest";
   std::uint64_t nodes_per_host = 1;
   std::uint64_t host_bandwidth = 0;  // bytes per second of a host; 0: unlimited
   Duration wake_timeout = std::chrono::seconds(5);
   std::string warm_up = "auto";                // app/preset_setting.h
-  std::string backup = "off";                  // app/preset_setting.h
+  std::string backup = "auto";                 // app/preset_setting.h
   std::uint64_t backup_bandwidth = 64 * kMiB;  // bytes per second of a round; 0: unlimited
   std::string price = "auto";
   std::string provisioned_price = "elasticache-r5.24xlarge";

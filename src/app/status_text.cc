@@ -104,6 +104,15 @@ std::string Repairs(const json::value& status) {
   return text + fmt::format(", {} failed", Grouped(Number(status, "/repairs/failed")));
 }
 
+// "120 rounds, 3 failed, 40 MiB moved; 2 nodes behind, 1 failover"
+std::string Backups(const json::value& status) {
+  return fmt::format(
+      "{}, {} failed, {} moved; {} behind, {}", Counted(Number(status, "/backups/done"), "round"),
+      Grouped(Number(status, "/backups/failed")), FormatByteSize(Number(status, "/backups/bytes")),
+      Counted(Number(status, "/backups/nodes_behind"), "node"),
+      Counted(Number(status, "/backups/failovers"), "failover"));
+}
+
 // "2 objects: 2 reclaimed, 0 corrupt; others gone: 9 evicted, 4 expired, 0 flushed, 0 torn"
 std::string Losses(const json::value& status) {
   const auto gone = [&](std::string_view cause) {
@@ -121,6 +130,16 @@ std::string Loading(const json::value& status) {
   return fmt::format("the directory is being rebuilt: {:.1f}% of the keys, {} so far",
                      Real(status, "/rebuild/share") * 100,
                      Counted(Number(status, "/rebuild/objects"), "object"));
+}
+
+// "current, 1m" (the age of what the peer has), "12 MiB behind, 5m", "none yet"
+std::string BackupText(const json::value& node) {
+  if (Find(node, "/backup/behind") == nullptr) return "-";
+  const json::value* age = Find(node, "/backup/age_seconds");
+  if (age == nullptr || !age->is_double()) return "none yet";
+  const auto old = DescribeDuration(std::chrono::seconds(std::llround(age->get_double())));
+  if (!Truth(node, "/backup/behind")) return "current, " + old;
+  return fmt::format("{} behind, {}", FormatByteSize(Number(node, "/backup/bytes_behind")), old);
 }
 
 }  // namespace
@@ -143,7 +162,9 @@ std::string StatusText(const json::value& status) {
               fmt::format("{}; {} failed, {} degraded", Grouped(Number(status, "/writes")),
                           Grouped(Number(status, "/writes_failed")),
                           Grouped(Number(status, "/writes_degraded")))) +
-         line("repairs", Repairs(status)) + line("losses", Losses(status)) +
+         line("repairs", Repairs(status)) +
+         (Find(status, "/backups/done") != nullptr ? line("backups", Backups(status)) : "") +
+         line("losses", Losses(status)) +
          (Truth(status, "/rebuild/loading") ? line("loading", Loading(status)) : "") +
          line("clients", Grouped(Number(status, "/clients"))) +
          line("memory", fmt::format("{} resident; {} of {} for requests in flight",
@@ -161,6 +182,10 @@ std::string NodesText(const json::value& nodes) {
   if (!nodes.is_array()) return "no nodes\n";
   std::vector<std::vector<std::string>> rows = {
       {"NODE", "STATE", "PID", "ADDRESS", "INSTANCE", "CHUNKS", "USED", "LIMIT"}};
+  const bool backs_up =
+      std::any_of(nodes.get_array().begin(), nodes.get_array().end(),
+                  [](const json::value& node) { return Find(node, "/backup/behind") != nullptr; });
+  if (backs_up) rows.front().emplace_back("BACKUP");
   std::uint64_t used = 0;
   std::uint64_t limit = 0;
   std::size_t active = 0;
@@ -171,13 +196,14 @@ std::string NodesText(const json::value& nodes) {
                     Text(node, "/instance"), Grouped(Number(node, "/chunks")),
                     FormatByteSize(Number(node, "/bytes_used")),
                     FormatByteSize(Number(node, "/bytes_limit"))});
+    if (backs_up) rows.back().push_back(BackupText(node));
     used += Number(node, "/bytes_used");
     limit += Number(node, "/bytes_limit");
     if (Text(node, "/state") == "active") ++active;
   }
-  return Table(rows, {0, 2, 5, 6, 7}) + fmt::format("{} of {} active; {}\n", active,
-                                                    Counted(rows.size() - 1, "node"),
-                                                    Bar(used, limit));
+  return Table(rows, {0, 2, 5, 6, 7, 8}) + fmt::format("{} of {} active; {}\n", active,
+                                                       Counted(rows.size() - 1, "node"),
+                                                       Bar(used, limit));
 }
 
 bool AllNodesServe(const json::value& nodes) {

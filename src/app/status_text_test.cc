@@ -114,6 +114,19 @@ TEST(NodesText, ShowsOneLinePerNodeAndTheSum) {
   EXPECT_TRUE(AllNodesServe(json::array({nodes.at(0)})));
 }
 
+TEST(NodesText, ShowsWhatPeersHaveWhereNodesAreBackedUp) {
+  const json::value nodes = json::parse(
+      R"([{"id":0,"state":"asleep","backup":{"age_seconds":6.2E1,"behind":false,"bytes_behind":0}},
+          {"id":1,"state":"asleep","backup":{"age_seconds":5.0E0,"behind":true,
+           "bytes_behind":2097152}},
+          {"id":2,"state":"asleep","backup":{"age_seconds":null,"behind":true,"bytes_behind":9}},
+          {"id":3,"state":"starting","backup":null}])");
+  const std::string text = NodesText(nodes);
+  EXPECT_THAT(text, HasSubstr("  current, 1m 2s\n"));
+  EXPECT_THAT(text, HasSubstr("  2 MiB behind, 5s\n"));
+  EXPECT_THAT(text, HasSubstr("        none yet\n"));
+}
+
 json::value Object() {
   return json::parse(R"({"key":"photo","key_encoded":"photo","bytes":1048576,"version":"17",
     "code":"1+1","expires_at_ms":null,"surviving":1,"needed":1,

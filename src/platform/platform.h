@@ -100,6 +100,9 @@ class Platform {
   // Takes an instance of the node away, as a provider may at any time.
   // Errors: kNotFound (the node has no instance that is ready).
   virtual Status Reclaim(NodeId node) = 0;
+  // Of the node's instances this one has what was written last: who takes the instances over after
+  // a crash takes it, if it can take one only.
+  virtual void NotePrimary(NodeId /*node*/, InstanceId /*instance*/) {}
   // The host that runs the node's instances, or would: nodes with equal numbers share one. Where
   // the platform does not know, each node has its own. From any thread; never changes.
   virtual std::uint32_t HostOf(NodeId node) const { return node.value(); }

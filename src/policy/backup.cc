@@ -40,17 +40,30 @@ Duration BackupInterval::For(std::uint64_t dirty_bytes) const {
   return FromSeconds(std::clamp(best, Seconds(options_.min), Seconds(options_.max)));
 }
 
-void NodeBackup::OnRound(bool succeeded, TimePoint now, Random& random) {
-  since_ = now;
+void NodeBackup::OnRound(bool succeeded, TimePoint began, TimePoint now, Random& random) {
+  since_ = ended_ = now;
+  if (succeeded) peer_seen_at_ = began;
   shortened_ = kJitter * random.Unit();
   failures_ = succeeded ? 0 : std::min(failures_ + 1, kDoublingsMax);
 }
 
-std::optional<TimePoint> NodeBackup::Next(const BackupInterval& interval, const Dirt& dirt) const {
-  if (dirt.chunks == 0 || dirt.changes == 0) return std::nullopt;
-  Duration wait = interval.For(dirt.bytes);
-  if (failures_ > 0) wait = std::min(wait, kRetryMin * (1 << (failures_ - 1)));
-  return since_ + FromSeconds(Seconds(wait) * (1 - shortened_));
+std::optional<TimePoint> NodeBackup::Next(const BackupInterval& interval, const Dirt& dirt,
+                                          std::optional<Duration> keep_warm) const {
+  const bool is_dirty = dirt.changes > 0;
+  const bool touches = keep_warm && peer_seen_at_;
+  if (dirt.chunks == 0 || !(is_dirty || touches)) return std::nullopt;
+  const Duration wait = interval.For(dirt.bytes);
+  if (failures_ > 0) {
+    const Duration retry = std::min(wait, kRetryMin * (1 << (failures_ - 1)));
+    return ended_ + FromSeconds(Seconds(retry) * (1 - shortened_));
+  }
+  TimePoint due = TimePoint::max();
+  if (is_dirty) due = since_ + FromSeconds(Seconds(wait) * (1 - shortened_));
+  if (touches) {
+    const double part = kTouchTo - (kTouchTo - kTouchFrom) * std::min(shortened_ / kJitter, 1.0);
+    due = std::min(due, *peer_seen_at_ + FromSeconds(Seconds(*keep_warm) * part));
+  }
+  return due;
 }
 
 }  // namespace infinicache::policy

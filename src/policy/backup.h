@@ -11,7 +11,10 @@
 // transfer) and `lifetime` how long an instance lives on average before it is reclaimed, from what
 // was observed: (prior + time that instances lived) / (1 + reclaimed ones). What is lost with an
 // instance has to be repaired, at about the cost at which it would have been backed up; rounds and
-// losses then cost the same. A node that is empty, or has not changed, is never due.
+// losses then cost the same. A node that is empty is never due, and one that has not changed only
+// where peers are kept warm: a peer must not be idle for longer than an instance may be that is
+// warmed up. The round finds out that it lives, and brings a new one up to date if it does not. It
+// comes before the primary's warm-up, and wakes the primary as well, which then needs none.
 //
 // Rounds that fail are tried again, after kRetryMin and twice as long each time, up to the
 // interval.
@@ -71,21 +74,31 @@ class NodeBackup {
   // filled together are not backed up together.
   static constexpr double kJitter = 0.1;
   static constexpr double kFirstJitter = 0.5;
+  // A peer is woken within this part of the time that it may be idle: the end is as WarmUp's
+  // earliest, the begin still within WarmUpInterval's slack.
+  static constexpr double kTouchFrom = 0.85;
+  static constexpr double kTouchTo = 0.9;
 
   NodeBackup(TimePoint now, Random& random)
-      : since_(now), shortened_(kFirstJitter * random.Unit()) {}
+      : since_(now), ended_(now), shortened_(kFirstJitter * random.Unit()) {}
 
   // There is nothing to send now: the interval begins with the next change.
   void OnClean(TimePoint now) { since_ = now; }
-  // A round ended; the peer is current now, or not.
-  void OnRound(bool succeeded, TimePoint now, Random& random);
-  // Nothing while there is nothing to send. It moves with the interval, and may have passed.
-  std::optional<TimePoint> Next(const BackupInterval& interval, const Dirt& dirt) const;
+  // A round that began at `began` ended; the peer is current now, or not.
+  void OnRound(bool succeeded, TimePoint began, TimePoint now, Random& random);
+  // In a row.
+  int failures() const { return failures_; }
+  // Nothing while there is nothing to do. It moves with the interval, and may have passed.
+  // `keep_warm`: how long a peer may be idle; none: for ever.
+  std::optional<TimePoint> Next(const BackupInterval& interval, const Dirt& dirt,
+                                std::optional<Duration> keep_warm) const;
 
  private:
   TimePoint since_;
-  double shortened_;  // [0, 1), part of the interval
-  int failures_ = 0;  // in a row
+  TimePoint ended_;                        // the last round
+  std::optional<TimePoint> peer_seen_at_;  // none: there is no peer yet
+  double shortened_;                       // [0, 1), part of the interval
+  int failures_ = 0;                       // in a row
 };
 
 }  // namespace infinicache::policy

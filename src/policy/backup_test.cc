@@ -68,10 +68,10 @@ TEST(NodeBackup, AnEmptyNodeAndACleanOneAreNeverDue) {
   Random random(1);
   const BackupInterval interval(Fixed(minutes(5)));
   const NodeBackup backup(kStart, random);
-  EXPECT_FALSE(backup.Next(interval, {}));
-  EXPECT_FALSE(backup.Next(interval, {.chunks = 3, .changes = 0, .bytes = 0}));
-  EXPECT_FALSE(backup.Next(interval, {.chunks = 0, .changes = 9, .bytes = 100}));
-  EXPECT_TRUE(backup.Next(interval, {.chunks = 1, .changes = 1, .bytes = 0}));
+  EXPECT_FALSE(backup.Next(interval, {}, {}));
+  EXPECT_FALSE(backup.Next(interval, {.chunks = 3, .changes = 0, .bytes = 0}, {}));
+  EXPECT_FALSE(backup.Next(interval, {.chunks = 0, .changes = 9, .bytes = 100}, {}));
+  EXPECT_TRUE(backup.Next(interval, {.chunks = 1, .changes = 1, .bytes = 0}, {}));
 }
 
 TEST(NodeBackup, NodesOfOneTimeAreSpreadOverHalfTheFirstInterval) {
@@ -80,7 +80,7 @@ TEST(NodeBackup, NodesOfOneTimeAreSpreadOverHalfTheFirstInterval) {
   int early = 0;
   for (int i = 0; i < 100; ++i) {
     const NodeBackup backup(kStart, random);
-    const TimePoint next = *backup.Next(interval, {1, 1, 1});
+    const TimePoint next = *backup.Next(interval, {1, 1, 1}, {});
     EXPECT_GE(next, kStart + minutes(2));
     EXPECT_LE(next, kStart + minutes(4));
     early += next < kStart + minutes(3) ? 1 : 0;
@@ -94,15 +94,15 @@ TEST(NodeBackup, TheIntervalBeginsWithTheFirstChange) {
   const BackupInterval interval(Fixed(minutes(4)));
   NodeBackup backup(kStart, random);
   backup.OnClean(kStart + hours(1));
-  EXPECT_GE(*backup.Next(interval, {1, 1, 1}), kStart + hours(1) + minutes(2));
+  EXPECT_GE(*backup.Next(interval, {1, 1, 1}, {}), kStart + hours(1) + minutes(2));
 }
 
 TEST(NodeBackup, ARoundBeginsTheIntervalAnew) {
   Random random(3);
   const BackupInterval interval(Fixed(minutes(5)));
   NodeBackup backup(kStart, random);
-  backup.OnRound(true, kStart + minutes(20), random);
-  const TimePoint next = *backup.Next(interval, {1, 1, 1});
+  backup.OnRound(true, kStart + minutes(20), kStart + minutes(20), random);
+  const TimePoint next = *backup.Next(interval, {1, 1, 1}, {});
   EXPECT_GE(next, kStart + minutes(24));
   EXPECT_LE(next, kStart + minutes(25));
 }
@@ -113,14 +113,58 @@ TEST(NodeBackup, AFailedRoundIsTriedAgainSoonAndEverLessOften) {
   NodeBackup backup(kStart, random);
   Duration last{0};
   for (int i = 0; i < 40; ++i) {
-    backup.OnRound(false, kStart, random);
-    const Duration wait = *backup.Next(interval, {1, 1, 1}) - kStart;
+    backup.OnRound(false, kStart, kStart, random);
+    const Duration wait = *backup.Next(interval, {1, 1, 1}, {}) - kStart;
     EXPECT_GE(wait, i < 6 ? last : Duration(minutes(4)) * (i > 8 ? 1 : 0));
     EXPECT_LE(wait, minutes(5));
     last = wait;
   }
-  backup.OnRound(true, kStart, random);
-  EXPECT_GE(*backup.Next(interval, {1, 1, 1}), kStart + minutes(4));
+  backup.OnRound(true, kStart, kStart, random);
+  EXPECT_GE(*backup.Next(interval, {1, 1, 1}, {}), kStart + minutes(4));
+}
+
+constexpr Dirt kClean{.chunks = 3, .changes = 0, .bytes = 0};
+
+TEST(NodeBackup, ThePeerOfANodeThatDoesNotChangeIsKeptWarm) {
+  Random random(6);
+  const BackupInterval interval(Fixed(hours(1)));
+  for (int i = 0; i < 100; ++i) {
+    NodeBackup backup(kStart, random);
+    EXPECT_FALSE(backup.Next(interval, kClean, minutes(10))) << "there is none yet";
+    backup.OnRound(true, kStart, kStart + minutes(1), random);
+    backup.OnClean(kStart + minutes(5));
+    const TimePoint next = *backup.Next(interval, kClean, minutes(10));
+    EXPECT_GE(next, kStart + Duration(minutes(10)) / 100 * 85);
+    EXPECT_LE(next, kStart + minutes(9)) << "before the primary's own warm-up";
+    EXPECT_FALSE(backup.Next(interval, kClean, {})) << "it is left alone without warm-ups";
+    EXPECT_FALSE(backup.Next(interval, {}, minutes(10))) << "an empty node has nothing to lose";
+  }
+}
+
+TEST(NodeBackup, TheEarlierOfBackupAndWarmUpIsDue) {
+  Random random(7);
+  NodeBackup backup(kStart, random);
+  backup.OnRound(true, kStart, kStart, random);
+  EXPECT_LE(*backup.Next(BackupInterval(Fixed(minutes(5))), {1, 1, 1}, hours(1)),
+            kStart + minutes(5));
+  EXPECT_LE(*backup.Next(BackupInterval(Fixed(hours(1))), {1, 1, 1}, minutes(5)),
+            kStart + minutes(5));
+}
+
+TEST(NodeBackup, APeerThatCannotBeWokenIsTriedAgainSoonAndEverLessOften) {
+  Random random(8);
+  const BackupInterval interval(Fixed(minutes(5)));
+  NodeBackup backup(kStart, random);
+  backup.OnRound(true, kStart, kStart, random);
+  TimePoint now = kStart + minutes(10);
+  for (int i = 0; i < 10; ++i) {
+    backup.OnRound(false, now, now, random);
+    backup.OnClean(now + seconds(1));
+    const TimePoint next = *backup.Next(interval, kClean, minutes(10));
+    EXPECT_GE(next, now + std::min(Duration(minutes(4)), Duration(seconds(1)) * (1 << i)));
+    EXPECT_LE(next, now + minutes(5));
+    now = next;
+  }
 }
 
 }  // namespace

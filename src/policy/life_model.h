@@ -98,6 +98,10 @@ class LifeModel {
   }
   double Rate(double most) { return Chance(0.4) ? 0 : most * random_.Unit(); }
 
+  static bool Includes(const std::set<Chunk>& all, const std::set<Chunk>& some) {
+    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+  }
+
   NodeMachine::Options DrawMachineOptions() {
     NodeMachine::Options options;
     options.preflight.notifies = Chance(0.3);

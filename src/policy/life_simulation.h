@@ -10,11 +10,12 @@
 // the seed ("swarm testing"): a life without one fault goes deeper into the others.
 //
 // Watched, after every event:
-//   * no invocation while another is open, except one for a backup, also one at most;
+//   * no invocation while another is open, except one beside a peer's, also one at most;
 //   * no request waits for the node past its deadline, none is unresolved at the end;
 //   * no session runs into the platform's maximum, unless its instance was frozen;
 //   * what is believed to be stored is stored, by the instance of which it is believed, and only
 //     instances that are gone are declared lost;
+//   * a peer that is behind replaces a living primary only after looks for it in vain;
 //   * nodes that hold nothing are not warmed up.
 #pragma once
 
@@ -198,6 +199,13 @@ class LifeSimulation : private LifeModel {
     Count(backup ? "invocations for backup" : "invocations");
     open_[invoke.session] = backup;
     if (!backup) warm_up_.OnSession(now_, random_);
+    if (backup) for_backup_.insert(invoke.session);
+    const SessionId beside = machine_.peer_session();
+    if (!backup && beside != SessionId() && !for_backup_.contains(beside)) {
+      ++looks_;
+      looked_at_ = now_;
+      Count("looks for the primary");
+    }
     const Duration wait = Chance(faults_.invoke_is_slow)
                               ? Between(Duration(0), std::chrono::seconds(8))
                               : Between(Duration(0), std::chrono::milliseconds(200));
@@ -254,8 +262,34 @@ class LifeSimulation : private LifeModel {
     believed_.erase(lost.instance);
   }
 
+  bool PeerIsCurrent() const {
+    return Includes(BelievedOn(machine_.peer_instance()), BelievedOn(machine_.instance()));
+  }
+  std::set<Chunk> BelievedOn(InstanceId instance) const {
+    const auto found = believed_.find(instance);
+    return found == believed_.end() ? std::set<Chunk>() : found->second;
+  }
+
+  // What only a living primary has is given up after looks for it alone.
+  void CheckSuccession(const UseInstance& use) {
+    const InstanceId former = std::exchange(used_, use.instance);
+    const int looks = std::exchange(looks_, 0);
+    if (former == use.instance) {
+      if (looks > 0) Count("primaries found");
+      return;
+    }
+    if (use.fresh) return;
+    Count(looks > 0 ? "peers that took over behind" : "peers that took over at once");
+    const auto believed = believed_.find(former);
+    if (believed == believed_.end() || Includes(BelievedOn(use.instance), believed->second)) return;
+    const bool looked = looks >= NodeMachine::kLooksMax ||
+                        (looks > 0 && now_ >= looked_at_ + machine_options_.look_patience);
+    if (Find(former)->alive && !looked) Violate("a peer that is behind replaced a living primary");
+  }
+
   void Act(const UseInstance& use) {
     Count(use.fresh ? "fresh instances" : "known instances");
+    CheckSuccession(use);
     warm_up_interval_.OnFoundAlive(use.idle);
     const auto believed = believed_.find(use.instance);
     if (believed == believed_.end()) return;
@@ -268,12 +302,19 @@ class LifeSimulation : private LifeModel {
   void Act(const PeerReady& peer) {
     Count("peers ready");
     if (peer.fresh && believed_.contains(peer.instance)) Violate("a fresh peer holds data");
+    NoteRoles();
   }
   void Act(const PeerGone& /*unused*/) {
     Count("peers gone");
-    // The backup's invocation woke the primary: from now on it is the primary's.
-    const auto open = open_.find(machine_.session());
-    if (open != open_.end() && std::exchange(open->second, false)) Count("peers turned primary");
+    NoteRoles();
+  }
+  // Whose a session is may turn out, or change, after its invocation.
+  void NoteRoles() {
+    for (auto& [session, backup] : open_) {
+      if (session == machine_.peer_session()) backup = true;
+      if (session != machine_.session()) continue;
+      if (std::exchange(backup, false)) Count("peers turned primary");
+    }
   }
 
   void OnAnswer(InstanceId sender, std::uint64_t id, Chunk chunk, bool stored) {
@@ -392,6 +433,7 @@ class LifeSimulation : private LifeModel {
     const Duration remaining = instance.lifetime.Promise(now_) - now_;
     ToProxy(instance, true, [this, session = instance.session, id = instance.id, remaining] {
       seen_.insert(session);
+      machine_.set_peer_is_current(PeerIsCurrent());
       Do(machine_.OnPong(session, id, now_ + remaining, now_));
     });
   }
@@ -541,6 +583,10 @@ class LifeSimulation : private LifeModel {
   std::map<std::uint64_t, Request> requests_;
   std::uint64_t last_request_ = 0;
   std::map<InstanceId, std::set<Chunk>> believed_;  // by instance, none empty
+  std::set<SessionId> for_backup_;
+  InstanceId used_;  // of the last UseInstance
+  int looks_ = 0;    // for it, since then
+  TimePoint looked_at_;
 
   std::deque<Instance> instances_;  // the dead too: messages of theirs may be under way
   std::set<SessionId> seen_;        // sessions whose PONG arrived

@@ -22,7 +22,8 @@ NodeMachine::NodeMachine(Options options, std::uint64_t seed)
       backoff_(options.backoff_initial, options.backoff_max),
       preflight_(options.preflight) {
   CHECK(options_.wake_deadline > Duration(0) && options_.session_maximum > Duration(0) &&
-        options_.session_grace > Duration(0) && options_.backoff_initial > Duration(0));
+        options_.session_grace > Duration(0) && options_.backoff_initial > Duration(0) &&
+        options_.look_patience > Duration(0));
   CHECK(options_.failures_max > 0);
 }
 
@@ -96,7 +97,8 @@ Actions NodeMachine::OnWarmUpDue(TimePoint now) {
 }
 
 Actions NodeMachine::OnPeerDemand(TimePoint now) {
-  if (state_ != State::kActive || open(peer_)) return {};
+  if (state_ != State::kActive || peer_pending()) return {};
+  if (open(peer_)) return {PeerReady{peer_instance_, false}};
   peer_ = NewSession(now);
   return {Invoke{peer_.id, Purpose::kBackup}};
 }
@@ -157,6 +159,7 @@ void NodeMachine::EndPrimary(End end, TimePoint now, Actions& actions) {
   if (primary_.ready) idle_since_ = now;
   unseen_beside_peer_ = primary_.beside_peer && !primary_.ready;
   primary_ = {};
+  look_until_ = TimePoint::max();
   state_ = State::kAsleep;
   overdue_ = false;
   preflight_sent_ = TimePoint::max();
@@ -191,6 +194,11 @@ void NodeMachine::OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimeP
   if (state_ == State::kActive) {
     // A second copy of one invocation: the one that answered first has the session.
     if (instance != instance_) return;
+  } else if (instance == peer_instance_ && LookForPrimary(runs_until, now, actions)) {
+    return;
+  } else if (IsNew(instance) && peer_instance_ != InstanceId() && primary_.beside_peer) {
+    // The peer was in session: that it did not answer says nothing of it.
+    return TakeOver(instance, now, actions);
   } else {
     AdoptPrimary(instance, now, actions);
     state_ = State::kActive;
@@ -206,6 +214,7 @@ void NodeMachine::OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimeP
 void NodeMachine::OnPeerPong(InstanceId instance, TimePoint runs_until, TimePoint now,
                              Actions& actions) {
   if (instance != instance_) {
+    peer_runs_until_ = runs_until;
     AdoptPeer(instance, now, actions);
     return;
   }
@@ -218,7 +227,62 @@ void NodeMachine::OnPeerPong(InstanceId instance, TimePoint runs_until, TimePoin
   OnPrimaryPong(instance, runs_until, now, actions);
 }
 
+bool NodeMachine::LookForPrimary(TimePoint runs_until, TimePoint now, Actions& actions) {
+  if (peer_is_current_ || instance_ == InstanceId() || looks_ == kLooksMax) return false;
+  ++looks_;
+  if (open(peer_)) EndPeer(now, actions);  // one session at a time: its BYE is under way
+  peer_ = std::exchange(primary_, NewSession(now));
+  peer_.ready = true;
+  peer_runs_until_ = runs_until;
+  primary_.beside_peer = true;
+  look_until_ = now + options_.look_patience;
+  overdue_ = false;
+  const Duration idle = IdleFor(std::exchange(peer_idle_since_, TimePoint::max()), now);
+  actions.emplace_back(PeerReady{peer_instance_, false, idle});
+  actions.emplace_back(Invoke{primary_.id, queued_ > 0 ? Purpose::kRequest : Purpose::kWarmUp});
+  return true;
+}
+
+void NodeMachine::TakeOver(InstanceId newcomer, TimePoint now, Actions& actions) {
+  const bool primary_is_gone = newcomer != InstanceId() && instance_ != InstanceId();
+  if (primary_is_gone) actions.emplace_back(DeclareLost{instance_, IdleFor(idle_since_, now)});
+  looks_ = 0;
+  look_until_ = TimePoint::max();
+  overdue_ = false;
+  std::swap(primary_, peer_);
+  std::swap(instance_, peer_instance_);
+  std::swap(idle_since_, peer_idle_since_);
+  if (open(primary_)) actions.emplace_back(PeerGone{});
+  const Duration idle = IdleFor(std::exchange(idle_since_, TimePoint::max()), now);
+  actions.emplace_back(UseInstance{instance_, idle, false});
+  if (newcomer != InstanceId()) {
+    peer_.ready = true;
+    peer_instance_ = newcomer;
+    peer_idle_since_ = TimePoint::max();
+    actions.emplace_back(PeerReady{newcomer, true});
+  }
+  GoOnAsPrimary(now, actions);
+}
+
+// The session in which the peer waited may be at its end, or over.
+void NodeMachine::GoOnAsPrimary(TimePoint now, Actions& actions) {
+  preflight_sent_ = TimePoint::max();
+  state_ = open(primary_) ? State::kActive : State::kAsleep;
+  if (state_ == State::kActive) preflight_.OnPromise(peer_runs_until_);
+  if (queued_ == 0) return;
+  if (state_ == State::kAsleep) {
+    TryInvoke(Purpose::kRequest, now, actions);
+  } else if (!preflight_.Needed(now)) {
+    Flush(actions);
+  } else {
+    preflight_sent_ = now;
+    actions.emplace_back(SendPreflight{primary_.id});
+  }
+}
+
 void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions) {
+  looks_ = 0;
+  look_until_ = TimePoint::max();
   primary_.ready = true;
   bool fresh = false;
   if (instance != instance_ && instance == peer_instance_) {
@@ -230,8 +294,7 @@ void NodeMachine::AdoptPrimary(InstanceId instance, TimePoint now, Actions& acti
     if (instance_ != InstanceId()) {
       actions.emplace_back(DeclareLost{instance_, IdleFor(idle_since_, now)});
     }
-    // A peer that was in session was not there to be woken; that it did not answer says nothing.
-    if (peer_instance_ != InstanceId() && !primary_.beside_peer) {
+    if (peer_instance_ != InstanceId()) {
       actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
       peer_instance_ = InstanceId();
     }
@@ -248,9 +311,9 @@ void NodeMachine::AdoptPeer(InstanceId instance, TimePoint now, Actions& actions
   if (fresh && peer_instance_ != InstanceId()) {
     actions.emplace_back(DeclareLost{peer_instance_, IdleFor(peer_idle_since_, now)});
   }
+  const Duration idle = IdleFor(std::exchange(peer_idle_since_, TimePoint::max()), now);
   peer_instance_ = instance;
-  peer_idle_since_ = TimePoint::max();
-  actions.emplace_back(PeerReady{instance, fresh});
+  actions.emplace_back(PeerReady{instance, fresh, fresh ? Duration(0) : idle});
   if (state_ != State::kAsleep) return;
   overdue_ = false;
   if (queued_ > 0) TryInvoke(Purpose::kRequest, now, actions);
@@ -292,6 +355,11 @@ void NodeMachine::OnQueuedAbandoned() {
 Actions NodeMachine::OnTick(TimePoint now) {
   Actions actions;
   if (open(peer_) && now >= peer_.deadline) EndPeer(now, actions);
+  if (now >= look_until_) {
+    look_until_ = TimePoint::max();
+    // A peer whose session is over could not serve what waits either.
+    if (open(peer_) && peer_instance_ != InstanceId()) TakeOver(InstanceId(), now, actions);
+  }
   if (now >= wait_deadline_) {
     overdue_ = state_ != State::kAsleep || peer_pending();
     FailAll(actions);
@@ -305,7 +373,7 @@ Actions NodeMachine::OnTick(TimePoint now) {
 }
 
 TimePoint NodeMachine::NextTick() const {
-  TimePoint next = std::min({wait_deadline_, primary_.deadline, peer_.deadline});
+  TimePoint next = std::min({wait_deadline_, look_until_, primary_.deadline, peer_.deadline});
   if (state_ == State::kAsleep && queued_ > 0 && !peer_pending())
     next = std::min(next, std::max(retry_at_, returns_by_));
   return next;

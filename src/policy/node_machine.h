@@ -13,8 +13,9 @@
 //   * One session at a time. A session ends by its BYE, by the platform's word that the invocation
 //     returned or failed, or when the platform's longest session has passed; until then nothing
 //     invokes the node again, neither a late PONG, nor a silent preflight, nor a lost link. Only
-//     OnPeerDemand, for a backup, adds a second session, also one at most; until that is answered,
-//     a primary that fell asleep meanwhile is not invoked, since it may be the one that answers.
+//     OnPeerDemand, for a backup, and a look for the primary, below, add a second session, also one
+//     at most; until a backup's is answered, a primary that fell asleep meanwhile is not invoked,
+//     since it may be the one that answers.
 //   * Every session has an id that this machine made. A message with another id is stale: it
 //     changes nothing.
 //   * The first PONG of a session makes it active, on whatever link it comes.
@@ -23,6 +24,11 @@
 //     platform would have woken them; before that, nothing is declared lost. (One exception, on
 //     the safe side: a session may end before its PONG arrives and leave an instance that nobody
 //     knows. When that answers, others are declared lost that live; they count as new later.)
+//   * Of two that are idle the platform may wake the peer. One that is current takes over. One that
+//     is behind waits in its session while the node is invoked once more: that wakes the primary,
+//     if it lives, which goes on. A new instance means that it is gone, and the peer takes over;
+//     so it does if nobody comes within `look_patience`, or it was the peer again, kLooksMax times.
+//     A peer in session also takes over from a primary that is found gone in any other way.
 //   * Requests wait for a node at most `wake_deadline`: then they fail (to the reader an erasure),
 //     and so do later ones at once until the node shows itself. The session goes on.
 //   * Failed invocations, and sessions that end in a row with nothing answered, back off; after
@@ -95,13 +101,16 @@ struct UseInstance {
   bool fresh = false;
   friend bool operator==(const UseInstance&, const UseInstance&) = default;
 };
-// The peer's session is active; it may receive the backup.
+// The peer's session is active; it may receive the backup. `fresh`: it was not known before.
+// `idle`: as in UseInstance.
 struct PeerReady {
   InstanceId instance;
   bool fresh = false;
+  Duration idle{0};
   friend bool operator==(const PeerReady&, const PeerReady&) = default;
 };
-// The peer's session is over, or the platform woke the primary instead; then it is the primary's.
+// The peer's session is over; or it is the primary's now, since the platform woke the primary
+// instead, or the peer took over.
 struct PeerGone {
   friend bool operator==(const PeerGone&, const PeerGone&) = default;
 };
@@ -125,10 +134,15 @@ class NodeMachine {
     // From a BYE to the platform's word that the invocation returned: until then another one could
     // find the instance busy, and start a second.
     Duration return_grace{0};
+    // From a look for the primary to its PONG, while a peer that is behind could take over.
+    Duration look_patience = std::chrono::seconds(2);
     Duration backoff_initial = std::chrono::milliseconds(50);
     Duration backoff_max = std::chrono::seconds(30);
     int failures_max = 5;
   };
+
+  // Invocations in a row that may wake the peer while the primary is looked for.
+  static constexpr int kLooksMax = 3;
 
   // `seed` makes the session ids and the jitter; two machines, and two runs of a proxy, need
   // different ones. REQUIRES: every duration is positive.
@@ -138,8 +152,12 @@ class NodeMachine {
   Actions OnDemand(TimePoint now);
   // A warm-up is due. Nothing if a session is open or the node is backed off.
   Actions OnWarmUpDue(TimePoint now);
-  // A backup wants a second instance. Nothing unless the primary is active and alone.
+  // A backup wants a second instance: PeerReady follows, at once if it is in session. Nothing
+  // unless the primary is active, and nothing if one is on its way.
   Actions OnPeerDemand(TimePoint now);
+  // Whether the peer has all that the primary has, as far as the owner knows; false at first. To be
+  // told before a PONG.
+  void set_peer_is_current(bool current) { peer_is_current_ = current; }
   // The platform says that the session's invocation returned, or that it could not start or
   // crashed.
   Actions OnInvokeSucceeded(SessionId session, TimePoint now);
@@ -203,10 +221,20 @@ class NodeMachine {
   void FailAll(Actions& actions);
   void Requeue(TimePoint now, Actions& actions);
   void BackOffAfterFailure(TimePoint now);
+  bool IsNew(InstanceId instance) const {
+    return instance != instance_ && instance != peer_instance_;
+  }
   void AdoptPrimary(InstanceId instance, TimePoint now, Actions& actions);
   void AdoptPeer(InstanceId instance, TimePoint now, Actions& actions);
   void OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimePoint now, Actions& actions);
   void OnPeerPong(InstanceId instance, TimePoint runs_until, TimePoint now, Actions& actions);
+  // The primary's invocation woke the peer: another one is to wake the primary. False if the peer
+  // may go on instead.
+  bool LookForPrimary(TimePoint runs_until, TimePoint now, Actions& actions);
+  // The peer goes on in place of the primary. `newcomer` answered where the primary would have, so
+  // that it is gone; 0: nobody did.
+  void TakeOver(InstanceId newcomer, TimePoint now, Actions& actions);
+  void GoOnAsPrimary(TimePoint now, Actions& actions);
   Actions EndSession(SessionId session, End end, TimePoint now);
   void EndPrimary(End end, TimePoint now, Actions& actions);
   void EndPeer(TimePoint now, Actions& actions);
@@ -224,6 +252,10 @@ class NodeMachine {
   InstanceId peer_instance_;
   TimePoint idle_since_ = TimePoint::max();  // of the primary; max: unknown, or in session
   TimePoint peer_idle_since_ = TimePoint::max();
+  TimePoint peer_runs_until_ = TimePoint::min();  // as it promised in its last PONG
+  bool peer_is_current_ = false;
+  int looks_ = 0;                            // in a row
+  TimePoint look_until_ = TimePoint::max();  // of the one under way; max: there is none
 
   std::size_t queued_ = 0;
   std::size_t sent_ = 0;

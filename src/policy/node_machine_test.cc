@@ -17,6 +17,7 @@ using State = NodeMachine::State;
 
 constexpr std::uint64_t kSeed = 23;
 constexpr TimePoint kNow{seconds(5000)};
+constexpr TimePoint kLater = kNow + seconds(9);
 constexpr InstanceId kFirst{101};
 constexpr InstanceId kSecond{102};
 constexpr InstanceId kThird{103};
@@ -62,8 +63,21 @@ class NodeMachineTest : public testing::Test {
     return session;
   }
 
+  // The primary kFirst sleeps since kNow; at kLater a demand has woken the peer, which is behind
+  // and promises a second. Returns that session; `actions_` is what followed.
+  SessionId WakeStalePeer() {
+    const SessionId session = ActivateWithPeer();
+    machine_.OnRequestAnswered();
+    (void)machine_.OnBye(session, kNow);
+    (void)machine_.OnDemand(kLater - seconds(1));
+    const SessionId woken = machine_.session();
+    actions_ = machine_.OnPong(woken, kSecond, kLater + seconds(1), kLater);
+    return woken;
+  }
+
   NodeMachine::Options options_;
   NodeMachine machine_{options_, kSeed};
+  Actions actions_;
 };
 
 TEST_F(NodeMachineTest, ADemandWakesASleepingNode) {
@@ -327,11 +341,12 @@ TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
   EXPECT_EQ(machine_.instance(), kFirst);
 }
 
-TEST_F(NodeMachineTest, APeerThatTheNextInvocationWakesServesWithItsData) {
+TEST_F(NodeMachineTest, APeerThatIsCurrentTakesOverAtOnce) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
   (void)machine_.OnBye(session, kNow);
   (void)machine_.OnDemand(kNow + seconds(9));
+  machine_.set_peer_is_current(true);
   EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kNow, kNow + seconds(9)),
               Are(UseInstance{kSecond, seconds(9), false}, FlushRequests{}));
   EXPECT_EQ(machine_.peer_instance(), kFirst);
@@ -348,20 +363,138 @@ TEST_F(NodeMachineTest, AnUnknownInstanceMeansThatNeitherPrimaryNorPeerWasLeft) 
   EXPECT_EQ(machine_.peer_instance(), kNone);
 }
 
-TEST_F(NodeMachineTest, APeerInSessionOutlivesTheLossOfItsPrimary) {
-  const SessionId session = Activate(kFirst);
-  machine_.OnRequestAnswered();
-  (void)machine_.OnPeerDemand(kNow);
-  (void)machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow);
-  (void)machine_.OnInvokeSucceeded(session, kNow);
-  (void)machine_.OnDemand(kNow);
-  EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow),
-              Are(DeclareLost{kFirst, Duration(0)}, UseInstance{kThird, Duration(0), true},
-                  FlushRequests{}));
+TEST_F(NodeMachineTest, APeerThatIsBehindWaitsWhileThePrimaryIsLookedFor) {
+  const SessionId first = WakeStalePeer();
+  EXPECT_THAT(actions_, Are(PeerReady{kSecond, false, seconds(9)}, Invoke{machine_.session()}));
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_EQ(machine_.instance(), kFirst);
+  EXPECT_EQ(machine_.peer_session(), first);
+  EXPECT_EQ(machine_.queued(), 1U);
+  // It lives, and goes on; the peer's session ends by itself.
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kLater, kLater),
+              Are(UseInstance{kFirst, seconds(9), false}, FlushRequests{}));
+  EXPECT_THAT(machine_.OnBye(first, kLater), Are(PeerGone{}));
+  EXPECT_EQ(machine_.state(), State::kActive);
   EXPECT_EQ(machine_.peer_instance(), kSecond);
 }
 
-TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedIsNotLost) {
+TEST_F(NodeMachineTest, ANewInstanceBesideAPeerThatIsBehindMeansThatThePrimaryIsGone) {
+  const SessionId first = WakeStalePeer();
+  const SessionId second = machine_.session();
+  EXPECT_THAT(
+      machine_.OnPong(second, kThird, kLater, kLater),
+      Are(DeclareLost{kFirst, seconds(9)}, PeerGone{}, UseInstance{kSecond, Duration(0), false},
+          PeerReady{kThird, true}, FlushRequests{}));
+  EXPECT_EQ(machine_.state(), State::kActive);
+  EXPECT_EQ(machine_.session(), first);
+  EXPECT_EQ(machine_.peer_session(), second);
+  EXPECT_EQ(machine_.peer_instance(), kThird);
+}
+
+TEST_F(NodeMachineTest, APeerThatSleepsAgainWhenThePrimaryIsFoundGoneIsWoken) {
+  const SessionId first = WakeStalePeer();
+  EXPECT_THAT(machine_.OnBye(first, kLater), Are(PeerGone{}));
+  const Actions actions = machine_.OnPong(machine_.session(), kThird, kLater, kLater);
+  EXPECT_THAT(actions,
+              Are(DeclareLost{kFirst, seconds(9)}, UseInstance{kSecond, Duration(0), false},
+                  PeerReady{kThird, true}, Invoke{machine_.session()}));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kLater, kLater),
+              Are(UseInstance{kSecond, Duration(0), false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, APeerWhosePromiseIsOverIsAskedBeforeItTakesRequests) {
+  const SessionId first = WakeStalePeer();
+  const TimePoint late = kLater + seconds(2);
+  const Actions actions = machine_.OnPong(machine_.session(), kThird, late, late);
+  EXPECT_EQ(actions.back(), Action(SendPreflight{first}));
+  EXPECT_EQ(machine_.queued(), 1U);
+  EXPECT_THAT(machine_.OnPong(first, kSecond, late + seconds(1), late), Are(FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, ThePeerTakesOverIfNobodyAnswersTheLookInTime) {
+  WakeStalePeer();
+  const SessionId second = machine_.session();
+  const TimePoint deadline = kLater + options_.look_patience;
+  EXPECT_EQ(machine_.NextTick(), deadline);
+  EXPECT_THAT(machine_.OnTick(deadline - Duration(1)), IsEmpty());
+  const Actions actions = machine_.OnTick(deadline);
+  EXPECT_THAT(actions, Are(PeerGone{}, UseInstance{kSecond, Duration(0), false},
+                           SendPreflight{machine_.session()}));
+  // The primary was only slow: it is the peer now, and not declared lost.
+  EXPECT_THAT(machine_.OnPong(second, kFirst, deadline, deadline),
+              Are(PeerReady{kFirst, false, deadline - kNow}));
+  EXPECT_EQ(machine_.instance(), kSecond);
+}
+
+TEST_F(NodeMachineTest, APeerWhoseSessionIsOverDoesNotTakeOverFromASlowPrimary) {
+  const SessionId first = WakeStalePeer();
+  (void)machine_.OnBye(first, kLater);
+  EXPECT_THAT(machine_.OnTick(kLater + options_.look_patience), IsEmpty());
+  EXPECT_THAT(machine_.OnTick(kLater - seconds(1) + options_.wake_deadline), Are(FailWaiters{}));
+  const TimePoint late = kLater + minutes(1);
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, late, late),
+              Are(UseInstance{kFirst, seconds(69), false}));
+}
+
+TEST_F(NodeMachineTest, ThePeerTakesOverIfItIsWokenAgainAndAgain) {
+  WakeStalePeer();
+  for (int look = 1; look < NodeMachine::kLooksMax; ++look) {
+    const SessionId session = machine_.session();
+    const Actions actions = machine_.OnPong(session, kSecond, kLater, kLater);
+    EXPECT_THAT(actions, Are(PeerGone{}, PeerReady{kSecond, false}, Invoke{machine_.session()}));
+  }
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kLater, kLater),
+              Are(PeerGone{}, UseInstance{kSecond, Duration(0), false}, FlushRequests{}));
+  EXPECT_EQ(machine_.peer_instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, AFailedLookIsRepeatedAfterTheBackOff) {
+  WakeStalePeer();
+  const Actions failed = machine_.OnInvokeFailed(machine_.session(), kLater);
+  const TimePoint retry = std::get<BackOff>(failed.at(0)).until;
+  const Actions again = machine_.OnTick(retry);
+  EXPECT_THAT(again, Are(Invoke{machine_.session()}));
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, retry, retry),
+              Are(UseInstance{kFirst, retry - kNow, false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, AWarmUpThatFindsAPeerThatIsBehindLooksForThePrimaryToo) {
+  const SessionId session = ActivateWithPeer();
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnWarmUpDue(kLater);
+  const Actions actions = machine_.OnPong(machine_.session(), kSecond, kLater, kLater);
+  EXPECT_THAT(actions, Are(PeerReady{kSecond, false, seconds(9)},
+                           Invoke{machine_.session(), Purpose::kWarmUp}));
+}
+
+TEST_F(NodeMachineTest, WhereThePlatformSaysThatThePrimaryIsGoneNobodyLooksForIt) {
+  const SessionId session = ActivateWithPeer();
+  machine_.OnRequestAnswered();
+  (void)machine_.OnBye(session, kNow);
+  EXPECT_THAT(machine_.OnInstanceGone(kFirst, kNow), Are(DeclareLost{kFirst, Duration(0)}));
+  (void)machine_.OnDemand(kLater);
+  EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kLater, kLater),
+              Are(UseInstance{kSecond, seconds(9), false}, FlushRequests{}));
+}
+
+TEST_F(NodeMachineTest, APeerInSessionTakesOverFromAPrimaryThatIsFoundGone) {
+  const SessionId session = Activate(kFirst);
+  machine_.OnRequestAnswered();
+  (void)machine_.OnPeerDemand(kNow);
+  const SessionId peer = machine_.peer_session();
+  (void)machine_.OnPong(peer, kSecond, kNow + seconds(1), kNow);
+  EXPECT_THAT(machine_.OnPeerDemand(kNow), Are(PeerReady{kSecond, false})) << "it is there";
+  (void)machine_.OnInvokeSucceeded(session, kNow);
+  (void)machine_.OnDemand(kNow);
+  EXPECT_THAT(
+      machine_.OnPong(machine_.session(), kThird, kNow, kNow),
+      Are(DeclareLost{kFirst, Duration(0)}, PeerGone{}, UseInstance{kSecond, Duration(0), false},
+          PeerReady{kThird, true}, FlushRequests{}));
+  EXPECT_EQ(machine_.session(), peer);
+}
+
+TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedTakesOver) {
   const SessionId session = Activate(kFirst);
   machine_.OnRequestAnswered();
   (void)machine_.OnPeerDemand(kNow);
@@ -373,8 +506,8 @@ TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedIsNotLos
   (void)machine_.OnBye(peer, kNow);
   (void)machine_.OnTick(machine_.NextTick());
   (void)machine_.OnPong(machine_.session(), kThird, kNow, kNow);
-  EXPECT_EQ(machine_.instance(), kThird);
-  EXPECT_EQ(machine_.peer_instance(), kSecond);
+  EXPECT_EQ(machine_.instance(), kSecond);
+  EXPECT_EQ(machine_.peer_instance(), kThird);
 }
 
 TEST_F(NodeMachineTest, ANewPeerReplacesALostOne) {

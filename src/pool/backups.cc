@@ -72,6 +72,16 @@ void Backups::Stop() {
   relay_.CloseAll();
 }
 
+BackupView Backups::View(NodeId id) const {
+  const Node& node = nodes_[id.value()];
+  BackupView view;
+  if (node.current_at) view.age = net::EventLoop::Now() - *node.current_at;
+  view.behind = IsBehind(id);
+  if (view.behind) view.bytes_behind = DirtOf(id).bytes;
+  view.failures = node.schedule.failures();
+  return view;
+}
+
 std::size_t Backups::running() const {
   return static_cast<std::size_t>(std::count_if(
       nodes_.begin(), nodes_.end(), [](const Node& node) { return node.stage != Stage::kNone; }));
@@ -79,13 +89,8 @@ std::size_t Backups::running() const {
 
 std::size_t Backups::dirty() const {
   std::size_t count = 0;
-  for (std::uint32_t i = 0; i < nodes_.size(); ++i) count += IsDirty(NodeId(i)) ? 1 : 0;
+  for (std::uint32_t i = 0; i < nodes_.size(); ++i) count += IsBehind(NodeId(i)) ? 1 : 0;
   return count;
-}
-
-bool Backups::IsDirty(NodeId id) const {
-  const policy::Dirt dirt = DirtOf(id);
-  return dirt.chunks > 0 && dirt.changes > 0;
 }
 
 policy::Dirt Backups::DirtOf(NodeId id) const {
@@ -104,15 +109,16 @@ void Backups::Look() {
     if (shared_[i].epoch != 0) ++alive;
     if (nodes_[i].stage != Stage::kNone && now >= nodes_[i].deadline)
       End(NodeId(i), BackupResult::kTooLate);
-    if (!IsDirty(NodeId(i))) nodes_[i].schedule.OnClean(now);
+    if (!IsBehind(NodeId(i))) nodes_[i].schedule.OnClean(now);
   }
   interval_.OnLived(passed * static_cast<int>(alive));
+  const std::optional<Duration> keep_warm = host_.PeerIdleAtMost();
   // From node to node in turn, so that none is passed over for ever.
   std::size_t room = options_.at_once - std::min(options_.at_once, running());
   for (std::size_t i = 0; i < nodes_.size() && room > 0; ++i) {
     const auto id = NodeId(static_cast<std::uint32_t>((next_ + i) % nodes_.size()));
     if (at(id).stage != Stage::kNone) continue;
-    const auto due = at(id).schedule.Next(interval_, DirtOf(id));
+    const auto due = at(id).schedule.Next(interval_, DirtOf(id), keep_warm);
     if (!due || now < *due) continue;
     next_ = id.value() + 1;
     --room;
@@ -122,6 +128,7 @@ void Backups::Look() {
 
 void Backups::Begin(NodeId id) {
   Node& node = at(id);
+  if (!IsBehind(id)) Add(stats_.warm_ups);
   node.stage = Stage::kWakingPrimary;
   node.began = net::EventLoop::Now();
   node.deadline = node.began + options_.round_at_most;
@@ -211,8 +218,10 @@ void Backups::OnReport(NodeId id, const wire::SyncReport& report) {
 
 void Backups::OnPrimaryChanged(NodeId id) {
   Node& node = at(id);
-  if (node.stage == Stage::kWakingPrimary) return;  // it is this one that is woken
-  if (node.stage != Stage::kNone) End(id, BackupResult::kInterrupted);
+  // If it was to be woken, it is this one.
+  if (node.stage != Stage::kNone && node.stage != Stage::kWakingPrimary)
+    End(id, BackupResult::kInterrupted);
+  node.current_at.reset();
   // All that it holds, which one number stands for.
   node.changes_synced = shared_[id.value()].changes - 1;
   node.bytes_synced = shared_[id.value()].bytes_stored - shared_[id.value()].bytes_used;
@@ -226,11 +235,12 @@ void Backups::End(NodeId id, BackupResult result) {
   if (by_relay_) relay_.Close(node.token);
   host_.RoundOver(id);
   Add(stats_.rounds[static_cast<std::size_t>(result)]);
-  node.schedule.OnRound(result == BackupResult::kDone, now, random_);
+  node.schedule.OnRound(result == BackupResult::kDone, node.began, now, random_);
   if (result != BackupResult::kDone) {
     LOG_DEBUG("backup of node {} ended early: {}", id.value(), BackupResultName(result));
     return;
   }
+  node.current_at = node.began;
   node.changes_synced = node.changes_begun;
   node.bytes_synced = node.bytes_begun;
   stats_.durations.Observe(std::chrono::duration<double>(now - node.began).count());

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,7 @@ struct BackupStats {
   Counter chunks{0};
   Counter removals{0};
   Counter comparisons{0};  // rounds that knew no base for a delta
+  Counter warm_ups{0};     // rounds of nodes that had not changed
   LatencyHistogram durations;
 };
 
@@ -72,6 +74,8 @@ class Backups {
     // Sends the command to the primary, or to the peer, with its session and the other's address.
     // False if it is not in session.
     virtual bool Command(NodeId node, wire::SyncCommand command) = 0;
+    // How long a peer may be idle until it is woken; none: for ever.
+    virtual std::optional<Duration> PeerIdleAtMost() const = 0;
     // The round is over. A primary that was commanded may end when its peer has.
     virtual void RoundOver(NodeId node) = 0;
 
@@ -99,9 +103,15 @@ class Backups {
 
   SyncRelay& relay() { return relay_; }
   const BackupStats& stats() const { return stats_; }
+  BackupView View(NodeId node) const;
   std::size_t running() const;
   // Nodes that have something to send, rounds that run included.
   std::size_t dirty() const;
+  // The node's peer, if it has one, lacks something.
+  bool IsBehind(NodeId node) const {
+    const policy::Dirt dirt = DirtOf(node);
+    return dirt.chunks > 0 && dirt.changes > 0;
+  }
 
  private:
   // kRestoring: the primary ended too early. It is woken beside the peer, and kept until that has
@@ -126,11 +136,11 @@ class Backups {
     std::uint64_t changes_begun = 0;
     std::uint64_t bytes_synced = 0;
     std::uint64_t bytes_begun = 0;
+    std::optional<TimePoint> current_at;  // when the last round that succeeded began
   };
 
   Node& at(NodeId node) { return nodes_[node.value()]; }
   policy::Dirt DirtOf(NodeId node) const;
-  bool IsDirty(NodeId node) const;
   void Look();
   void Begin(NodeId node);
   void SendSource(NodeId node);

@@ -26,11 +26,13 @@ class FakeHost final : public Backups::Host {
     return true;
   }
 
+  std::optional<Duration> PeerIdleAtMost() const override { return peer_idle_at_most; }
   void RoundOver(NodeId) override { ++rounds_over; }
 
   std::vector<std::string> calls;
   int rounds_over = 0;
   bool peer_possible = true;
+  std::optional<Duration> peer_idle_at_most;
 
  private:
   static std::string Name(NodeId node) { return std::to_string(node.value()); }
@@ -60,6 +62,12 @@ class BackupsTest : public testing::Test {
   }
   void AwaitCalls(std::size_t count) {
     net::RunUntil(loop_, [&] { return host_.calls.size() >= count; });
+  }
+  // All that happens once it has begun.
+  void RunRound(NodeId node) {
+    backups_->OnPrimaryReady(node);
+    backups_->OnPeerReady(node);
+    backups_->OnReport(node, {});
   }
   // Several looks of the schedule.
   void Pass() { net::RunTask(loop_, loop_.Sleep(milliseconds(150))); }
@@ -106,6 +114,21 @@ TEST_F(BackupsTest, CleanAndEmptyNodesAreLeftAlone) {
   nodes_[1].changes = 5;  // all of it was deleted again
   Pass();
   EXPECT_TRUE(host_.calls.empty());
+}
+
+TEST_F(BackupsTest, ThePeerOfANodeThatDoesNotChangeIsWokenAsOftenAsItNeeds) {
+  Make(true);
+  Change(1);
+  AwaitCalls(1);
+  RunRound(NodeId(1));
+  EXPECT_FALSE(backups_->IsBehind(NodeId(1)));
+  Pass();
+  EXPECT_EQ(host_.calls.size(), 5U) << "it is left alone without warm-ups";
+  host_.peer_idle_at_most = milliseconds(1);
+  AwaitCalls(6);
+  RunRound(NodeId(1));
+  EXPECT_EQ(Ended(BackupResult::kDone), 2U);
+  EXPECT_EQ(Read(backups_->stats().warm_ups), 1U);
 }
 
 TEST_F(BackupsTest, WhatIsChangedInARoundIsOfTheNext) {

@@ -10,9 +10,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "pool/node_memory.h"
 
@@ -70,6 +72,14 @@ struct NodeShared {
   }
 };
 
+// What a node's peer has of it.
+struct BackupView {
+  std::optional<Duration> age;     // since the last round that succeeded began; none: there is none
+  bool behind = false;             // the node has changed since
+  std::uint64_t bytes_behind = 0;  // stored since
+  int failures = 0;                // rounds in a row
+};
+
 // A row of /api/v1/nodes.
 struct NodeView {
   NodeId id;
@@ -80,6 +90,7 @@ struct NodeView {
   std::uint64_t bytes_used = 0;
   std::uint64_t bytes_limit = 0;
   std::uint64_t chunks = 0;
+  std::optional<BackupView> backup = {};  // none: it is not backed up
 };
 
 }  // namespace infinicache::pool

@@ -68,6 +68,8 @@ policy::NodeMachine::Options Pool::MachineOptions() const {
   policy::NodeMachine::Options machine;
   machine.preflight.notifies = traits().notifies;
   machine.wake_deadline = options_.wake_deadline;
+  // So that a peer can still serve what has waited.
+  machine.look_patience = std::min(machine.look_patience, options_.wake_deadline / 2);
   machine.session_maximum = traits().session_max;
   machine.return_grace = traits().standing ? Duration(0) : Duration(kReturnGrace);
   machine.backoff_initial = kInvokeBackoffMin;
@@ -224,6 +226,7 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   Node& node = at(id);
   const TimePoint now = net::EventLoop::Now();
   const bool was_active = node.machine.state() == policy::NodeMachine::State::kActive;
+  node.machine.set_peer_is_current(backups_ && !backups_->IsBehind(id));
   auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
   const bool woke = !was_active && node.machine.state() == policy::NodeMachine::State::kActive;
   for (OpenSession& session : node.sessions) {
@@ -388,6 +391,7 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
     const std::scoped_lock lock(mutex_);
     node.instance = instance;
   }
+  platform_.NotePrimary(id, use.instance);
   const Epoch epoch(++node.last_epoch);
   if (fails_over) ++shared.copied;
   shared.bytes_limit = traits().node_memory_bytes;

@@ -199,6 +199,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void WantPrimary(NodeId node) override;
   void PrimaryWanted(NodeId node) override;
   bool WantPeer(NodeId node) override;
+  std::optional<Duration> PeerIdleAtMost() const override { return warm_up_interval(); }
   bool Command(NodeId node, wire::SyncCommand command) override;
   void RoundOver(NodeId node) override;
   // Lets the primary go once the platform says that its peer has returned.

@@ -16,6 +16,8 @@ void Pool::Do(NodeId id, const policy::PeerReady& ready) {
   if (ready.fresh) {
     Add(stats_.instances_started);
     events_.Add(clock_.WallNow(), EventKind::kInstanceStarted, id, ready.instance, "as a peer");
+  } else if (warm_up_interval_) {
+    warm_up_interval_->OnFoundAlive(ready.idle);
   }
   Tell(&Backups::OnPeerReady, id);
 }

@@ -7,7 +7,7 @@ without a word. Every node's primary instance can be killed at once: the peers g
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from harness.resp import Client
@@ -16,6 +16,7 @@ from harness.settings import KIB, MIB, rng, scaled
 from harness.values import Value
 
 NODES = 6
+ATTEMPTS = 5
 CODE = "3+1"
 OBJECTS = scaled(20, 60)
 OBJECT_BYTES = 300_000
@@ -58,6 +59,29 @@ def kill_primaries(server: Server) -> None:
     server.kill_nodes(node.id for node in server.nodes() if node.pid)
 
 
+def all_rounds(server: Server) -> float:
+    metrics = server.metrics()
+    return sum(metrics("infinicache_backups_total", result=result) for result in
+               ("done", "no_primary", "no_peer", "interrupted", "refused", "too_late"))
+
+
+def fill_between_rounds(server: Server, count: int, then: Callable[[list[Value]], bool]) -> None:
+    """Stores new values until `then`, which gets them, says that no round began before it was done.
+
+    The interval is some seconds, so that the first attempt does as a rule.
+    """
+    for version in range(1, ATTEMPTS + 1):
+        wait_until_backed_up(server)
+        wait_until_asleep(server)
+        begun = all_rounds(server)
+        newer = values(count, version)
+        server.fill(newer)
+        wait_until_asleep(server)
+        if then(newer) and all_rounds(server) == begun:
+            return
+    raise AssertionError(f"a round began in each of {ATTEMPTS} attempts: the machine is too busy")
+
+
 def check_that_peers_take_over(server: Server, stored: list[Value]) -> None:
     server.fill(stored)
     wait_until_backed_up(server)
@@ -66,10 +90,12 @@ def check_that_peers_take_over(server: Server, stored: list[Value]) -> None:
     metrics = server.metrics()
     assert metrics("infinicache_failovers_total") == NODES
     assert metrics("infinicache_objects_lost_total") == 0
+    # They are current, so that nobody looks for the primaries, which would start new instances.
+    assert metrics("infinicache_instances_started_total") == 2 * NODES
 
 
 def test_all_primaries_may_be_killed_at_once() -> None:
-    with backed_up() as server:
+    with backed_up("4s") as server:
         stored = values()
         check_that_peers_take_over(server, stored)
         wait_until(lambda: server.metrics()("infinicache_chunks_kept_by_failover_total")
@@ -82,8 +108,90 @@ def test_all_primaries_may_be_killed_at_once() -> None:
 
 
 def test_where_instances_accept_connections_they_need_no_relay() -> None:
-    with backed_up(preset="knative-like") as server:
+    with backed_up("4s", preset="knative-like") as server:
         check_that_peers_take_over(server, values(20))
+
+
+def test_a_peer_that_is_behind_and_woken_first_gives_nothing_up() -> None:
+    # The platform takes the instance that was used earliest: the one that has not what was stored
+    # since the last round.
+    with backed_up("4s", idle_choice="earliest") as server:
+        stored = values()
+        server.fill(stored)
+
+        def read(newer: list[Value]) -> bool:
+            before = server.metrics()
+            server.check(newer + stored[len(newer):], "though the peers were woken first")
+            after = server.metrics()
+            woken = (after("infinicache_invocations_total")
+                     - before("infinicache_invocations_total"))
+            assert woken >= 2 * NODES, "every node is invoked again for its primary"
+            for metric in ("failovers", "instances_started", "degraded_reads"):
+                name = f"infinicache_{metric}_total"
+                assert after(name) == before(name), metric
+            return True
+        fill_between_rounds(server, OBJECTS // 2, read)
+        metrics = server.metrics()
+        assert metrics("infinicache_chunks_repaired_total") == 0
+        assert metrics("infinicache_objects_lost_total") == 0
+
+
+def test_what_only_a_dead_primary_had_is_repaired() -> None:
+    with backed_up("4s") as server:
+        stored = values()
+        server.fill(stored)
+        repaired = 0.0
+
+        def kill_one_and_read(newer: list[Value]) -> bool:
+            nonlocal repaired
+            victim = next(node for node in server.nodes() if node.pid)
+            server.kill_nodes([victim.id])  # p = 1: its peer is behind
+            server.check(newer + stored[len(newer):], "with one primary dead, and its peer behind")
+            wait_until(lambda: server.metrics()("infinicache_failovers_total") > 0,
+                       "the peer took over")
+            wait_until(lambda: server.metrics()("infinicache_repairs_queued") == 0,
+                       "repair is done")
+            repaired = server.metrics()("infinicache_chunks_repaired_total")
+            return True
+        fill_between_rounds(server, OBJECTS // 2, kill_one_and_read)
+        assert repaired > 0
+        assert server.metrics()("infinicache_objects_lost_total") == 0
+
+
+def test_whichever_instance_is_woken_every_value_is_the_last_one() -> None:
+    with backed_up("500ms", idle_choice="random") as server:
+        choose = rng("whichever instance is woken")
+        latest = {value.key: value for value in values(12)}
+        server.fill(list(latest.values()))
+        for version in range(1, scaled(8, 40)):
+            for key in choose.sample(sorted(latest), 3):
+                latest[key] = Value(key, OBJECT_BYTES, version)
+                server.fill([latest[key]])
+            wait_until_asleep(server)
+            server.check(list(latest.values()), f"after {version} changes")
+        assert server.metrics()("infinicache_objects_lost_total") == 0
+        assert server.metrics()("infinicache_chunks_repaired_total") == 0
+
+
+def test_a_peer_of_a_node_that_never_changes_is_kept_warm_and_replaced() -> None:
+    with backed_up("1s", warm_up="2s") as server:
+        stored = values()
+        server.fill(stored)
+        wait_until_backed_up(server)
+        primaries = {node.pid for node in server.nodes()}
+        touched = server.metrics()("infinicache_backup_warm_ups_total")
+        wait_until(lambda: server.metrics()("infinicache_backup_warm_ups_total")
+                   >= touched + NODES, "peers are woken though nothing changes")
+        assert {node.pid for node in server.nodes()} == primaries, "the primaries stay"
+        sent = server.metrics()("infinicache_backup_chunks_total")
+        for pid, command in server.processes().items():
+            if " --node=" in command and pid not in primaries:
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: server.metrics()("infinicache_backup_chunks_total")
+                   >= sent + 4 * OBJECTS, "new peers have everything", 60)
+        kill_primaries(server)
+        server.check(stored, "from the new peers")
+        assert server.metrics()("infinicache_objects_lost_total") == 0
 
 
 def test_without_backup_the_same_loses_everything() -> None:

@@ -39,7 +39,8 @@ WAKING = [Value(f"wake/{n}", 1_500_000) for n in range(4)]
 
 FLAGS = {"nodes": NODES, "node_memory": "128MiB", "cold_start": "10ms..100ms",
          "warm_up": "500ms", "wake_timeout": "3s", "node_timeout": "4s", "session_max": "4s",
-         "reclaim_drain": "0s", "reclaim_grace": "0s", "test_hooks": "on"}
+         "reclaim_drain": "0s", "reclaim_grace": "0s", "test_hooks": "on",
+         "backup": "off"}  # one instance for each node, so that one too many is seen
 
 
 class Load:

@@ -45,7 +45,8 @@ def starts_empty(server: Server) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_all_is_served_again_after_a_crash(start, preset: str) -> None:
-    server = start(nodes=NODES, preset=preset, cold_start="0s")
+    # Peers are processes more, which end with the crash.
+    server = start(nodes=NODES, preset=preset, cold_start="0s", backup="off")
     values = some_values("kept")
     server.fill(values)
     nodes = server.node_processes()
@@ -160,6 +161,21 @@ def test_expiries_are_kept_and_pass_while_no_server_runs(start) -> None:
         assert client.get("passing") is None
     wait_until_rebuilt(server)
     assert server.metrics()("infinicache_objects_gone_total", cause="expired") == 1
+
+
+def test_of_a_node_with_two_instances_the_primary_is_taken_over(start) -> None:
+    server = start(nodes=NODES, preset="lambda-like", cold_start="0s", warm_up="off", backup="1s")
+    server.fill(some_values("kept"))
+    wait_until(lambda: server.metrics()("infinicache_backup_dirty_nodes") == 0, "peers have it", 60)
+    instances = [command for command in server.processes().values() if " --node=" in command]
+    assert len(instances) == 2 * NODES
+    server.fill(some_values("kept", 1))  # which the peers have not, or not all
+    server.restart()
+    server.check(some_values("kept", 1), "after the crash")
+    assert adoptions(server) == NODES
+    wait_until_rebuilt(server)
+    assert server.metrics()("infinicache_objects_lost_total") == 0
+    wait_until(lambda: server.metrics()("infinicache_backup_dirty_nodes") == 0, "of new peers", 60)
 
 
 def test_versions_go_on_over_several_crashes(start) -> None:

@@ -243,7 +243,7 @@ class AdoptionTest : public LocalPlatformTest {
   }
 
   // What a server of its own process, which has crashed since, had of node 3.
-  Instance CrashedServersInstance(const LocalOptions& options) {
+  Instance CrashedServersInstance(const LocalOptions& options, bool with_peer = false) {
     std::array<int, 2> ends{};
     CHECK(pipe(ends.data()) == 0);
     const auto guard = GuardOptions();
@@ -252,6 +252,8 @@ class AdoptionTest : public LocalPlatformTest {
     if (server == 0) {
       Make(options, Server(guard));
       const Instance instance = StartOne();
+      platform_->NotePrimary(instance.node, instance.id);
+      if (with_peer) StartOne();
       const std::pair<std::uint64_t, int> report = {instance.id.value(), instance.pid};
       CHECK(write(ends[1], &report, sizeof(report)) == sizeof(report));
       for (;;) pause();
@@ -293,6 +295,15 @@ TEST_F(AdoptionTest, AnAdoptedInstanceIsInvokedAgainAndItsEndIsTold) {
   EXPECT_EQ(observer_.ended[0].first.id, before.id);
   EXPECT_EQ(observer_.ended[0].second.reason, "killed by signal 9");
   EXPECT_FALSE(platform_->Has(before));
+}
+
+TEST_F(AdoptionTest, OfTwoInstancesOfANodeThePrimaryIsTakenThoughThePeerIsLater) {
+  const LocalOptions options = Options(NodeProgram());
+  const Instance primary = CrashedServersInstance(options, true);
+  const auto adopted = Adopt(options);
+  ASSERT_THAT(adopted, SizeIs(1));
+  EXPECT_EQ(adopted[0].id, primary.id);
+  EXPECT_EQ(platform_->Count().idle, 1U);
 }
 
 TEST_F(AdoptionTest, AnInstanceThatDoesNotAnswerCanBeAbandoned) {

@@ -7,9 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/json.hpp>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -23,79 +21,14 @@
 #include "net/shared_rate.h"
 #include "net/signals.h"
 #include "net/timer.h"
+#include "platform/local/node_lines.h"
 
 namespace infinicache::platform {
 namespace {
 
 constexpr std::size_t kLineBytesMax = 4096;
-constexpr std::size_t kQuotedBytesMax = 200;
-constexpr std::int64_t kPortMax = 65535;
 // From SIGKILL to the end: the kernel frees the process's memory.
 constexpr auto kReapPatience = std::chrono::seconds(5);
-
-std::uint64_t ParseHex(const boost::json::value* value) {
-  std::uint64_t number = 0;
-  if (value != nullptr && value->is_string()) {
-    const auto& text = value->get_string();
-    std::from_chars(text.data(), text.data() + text.size(), number, 16);
-  }
-  return number;
-}
-
-// {"port":40001,"instance":"00ab…","pid":7}; the port is 0 if it does not listen.
-Result<Instance> ParseReadyLine(NodeId node, std::string_view line, bool listens) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  const boost::json::value* port = object != nullptr ? object->if_contains("port") : nullptr;
-  const boost::json::value* id = object != nullptr ? object->if_contains("instance") : nullptr;
-  const boost::json::value* pid = object != nullptr ? object->if_contains("pid") : nullptr;
-  const std::uint64_t instance = ParseHex(id);
-  const bool port_is_good = port != nullptr && port->is_int64() &&
-                            (port->get_int64() > 0) == listens && port->get_int64() >= 0 &&
-                            port->get_int64() <= kPortMax;
-  if (!port_is_good || pid == nullptr || !pid->is_int64() || instance == 0) {
-    return Fail(ErrorCode::kProtocol, fmt::format("node {} said '{}' instead of its port",
-                                                  node.value(), line.substr(0, kQuotedBytesMax)));
-  }
-  const auto number = static_cast<std::uint16_t>(port->get_int64());
-  return Instance{node,
-                  InstanceId(instance),
-                  {number == 0 ? "" : "127.0.0.1", number},
-                  static_cast<int>(pid->get_int64())};
-}
-
-// {"end":"00ab…"}: the session that has ended; 0 for anything else.
-SessionId ParseReturnLine(std::string_view line) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  return SessionId(object != nullptr ? ParseHex(object->if_contains("end")) : 0);
-}
-
-std::string InvocationLine(const Invocation& invocation) {
-  const std::string proxy = invocation.proxy.host.empty() ? "" : invocation.proxy.ToString();
-  return fmt::format(
-      "{{\"session\":\"{:016x}\",\"warm_up\":{},\"proxy\":\"{}\",\"data_links\":{}}}\n",
-      invocation.session.value(), invocation.purpose == policy::Purpose::kWarmUp, proxy,
-      invocation.data_links);
-}
-
-// What a server that takes the instance over is told of it, and reads.
-std::string DescribeInstance(NodeId node, std::string_view ready_line) {
-  return boost::json::serialize(boost::json::object{{"node", node.value()}, {"ready", ready_line}});
-}
-Result<Instance> ParseDescription(const std::string& text, bool listens) {
-  boost::system::error_code error;
-  const boost::json::value value = boost::json::parse(text, error);
-  const boost::json::object* object = error ? nullptr : value.if_object();
-  const boost::json::value* node = object != nullptr ? object->if_contains("node") : nullptr;
-  const boost::json::value* line = object != nullptr ? object->if_contains("ready") : nullptr;
-  if (node == nullptr || !node->is_int64() || line == nullptr || !line->is_string())
-    return Fail(ErrorCode::kProtocol, "it was not ready yet");
-  return ParseReadyLine(NodeId(static_cast<std::uint32_t>(node->get_int64())), line->get_string(),
-                        listens);
-}
 
 void KillAndReap(ProcessHost& host, pid_t pid) {
   constexpr int kPollMillis = 1;
@@ -121,6 +54,9 @@ struct LocalPlatform::Process {
   UniqueFd input;  // write end of the node's standard input
   int output = -1;
   std::string output_text;  // an unfinished line
+  std::string ready_line;
+  bool is_primary = false;
+  bool described_as_primary = false;
   TimePoint started;
   bool ready = false;
   bool frozen = false;
@@ -197,14 +133,23 @@ void LocalPlatform::Invoke(NodeId node, const Invocation& invocation) {
   });
 }
 
-// Of several the one that was used last, as providers do.
 LocalPlatform::Process* LocalPlatform::IdleInstance(NodeId node) {
-  Process* latest = nullptr;
-  for (const auto& process : processes_[node]) {
-    if (process->IsIdle() && (latest == nullptr || process->idle_since > latest->idle_since))
-      latest = process.get();
+  std::vector<Process*> idle;
+  for (const auto& process : processes_[node])
+    if (process->IsIdle()) idle.push_back(process.get());
+  if (idle.empty()) return nullptr;
+  const auto earlier = [](const Process* a, const Process* b) {
+    return a->idle_since < b->idle_since;
+  };
+  switch (options_.idle_choice) {
+    case IdleChoice::kEarliest:
+      return *std::min_element(idle.begin(), idle.end(), earlier);
+    case IdleChoice::kRandom:
+      return idle[random_.Below(idle.size())];
+    case IdleChoice::kLatest:
+      break;
   }
-  return latest;
+  return *std::max_element(idle.begin(), idle.end(), earlier);
 }
 
 LocalPlatform::Process* LocalPlatform::OldestInstance(NodeId node) {
@@ -342,19 +287,24 @@ LocalPlatform::Process& LocalPlatform::Add(NodeId node, NodeProcess started) {
 
 std::vector<Instance> LocalPlatform::Adopt(std::vector<Survivor> survivors) {
   std::vector<Instance> adopted;
-  for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
-    const auto instance = ParseDescription(survivor->text, options_.traits.inbound);
-    if (!instance || !processes_[instance->node].empty()) {
-      LOG_INFO("ended process {} of the server before: {}", survivor->process.pid,
-               instance ? "its node has a later instance" : instance.error().message);
-      KillAndReap(*host_, survivor->process.pid);
-      continue;
+  for (const bool primaries : {true, false}) {
+    for (auto survivor = survivors.rbegin(); survivor != survivors.rend(); ++survivor) {
+      const auto description = ParseDescription(survivor->text, options_.traits.inbound);
+      if ((description && description->is_primary) != primaries) continue;
+      if (!description || !processes_[description->instance.node].empty()) {
+        LOG_INFO(
+            "ended process {} of the server before: {}", survivor->process.pid,
+            description ? "another instance of its node goes on" : description.error().message);
+        KillAndReap(*host_, survivor->process.pid);
+        continue;
+      }
+      const Instance& instance = description->instance;
+      // What nodes of a host share goes on with those that are started from here on.
+      if (UniqueFd& memory = host_bandwidths_[HostOf(instance.node)]; !memory.valid())
+        memory = std::move(survivor->process.inherited);
+      Adopt(instance, description->ready_line, std::move(survivor->process));
+      adopted.push_back(instance);
     }
-    // What nodes of a host share goes on with those that are started from here on.
-    if (UniqueFd& memory = host_bandwidths_[HostOf(instance->node)]; !memory.valid())
-      memory = std::move(survivor->process.inherited);
-    Adopt(*instance, std::move(survivor->process));
-    adopted.push_back(*instance);
   }
   ArmReclaims();
   return adopted;
@@ -374,10 +324,29 @@ void LocalPlatform::Abandon(const Instance& instance) {
   }
 }
 
+void LocalPlatform::NotePrimary(NodeId node, InstanceId instance) {
+  for (const auto& process : processes_[node])
+    process->is_primary = process->instance.id == instance;
+  DescribeRoles(node);
+}
+
+// Only where there is a choice: it takes a message to the guard and back.
+void LocalPlatform::DescribeRoles(NodeId node) {
+  const Processes& processes = processes_[node];
+  if (processes.size() < 2) return;
+  for (const auto& process : processes) {
+    if (!process->ready || process->is_primary == process->described_as_primary) continue;
+    process->described_as_primary = process->is_primary;
+    host_->Describe(process->pid, DescribeInstance(node, process->ready_line, process->is_primary));
+  }
+}
+
 // Its session, if it is in one, ends with the next invocation, or by itself.
-void LocalPlatform::Adopt(const Instance& instance, NodeProcess survivor) {
+void LocalPlatform::Adopt(const Instance& instance, const std::string& ready_line,
+                          NodeProcess survivor) {
   Process& process = Add(instance.node, std::move(survivor));
   process.instance = instance;
+  process.ready_line = ready_line;
   process.ready = true;
   process.idle_since = process.started;
   if (options_.traits.freezes) {
@@ -418,7 +387,9 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.instance = *instance;
   process.ready = true;
   process.start_timer.Cancel();
-  host_->Describe(process.pid, DescribeInstance(process.instance.node, line));
+  host_->Describe(process.pid, DescribeInstance(process.instance.node, line, false));
+  process.ready_line = line;
+  DescribeRoles(process.instance.node);
   const TimePoint now = net::EventLoop::Now();
   reclaims_.InstanceStarted(process.instance.node, now);
   observer_->OnInstanceReady(process.instance);

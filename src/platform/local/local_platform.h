@@ -15,6 +15,7 @@
 // Thread-safety: as platform::Platform.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +32,10 @@
 #include "policy/reclaim_schedule.h"
 
 namespace infinicache::platform {
+
+// Which of several idle instances of a node an invocation takes. Providers say nothing of it; as a
+// rule it is the one that was used last.
+enum class IdleChoice : std::uint8_t { kLatest, kEarliest, kRandom };
 
 struct LocalOptions {
   std::string node_program;  // path of infinicache-node
@@ -51,6 +56,7 @@ struct LocalOptions {
   // An invocation waits for so long before the process starts: drawn uniformly between the two.
   Duration cold_start_min{0};
   Duration cold_start_max{0};
+  IdleChoice idle_choice = IdleChoice::kLatest;
   policy::ReclaimModel reclaim;
   // Nodes 0 to k-1 share a host, and so on; who is reclaimed takes those of its host with it.
   std::uint64_t nodes_per_host = 1;
@@ -75,8 +81,8 @@ class LocalPlatform final : public Platform {
   ~LocalPlatform() override;
 
   // Takes over what a server before us has left: its instances are idle, and the observer is told
-  // that they are ready. Of several of a node the latest is taken; others, and what was not ready
-  // yet, are ended. After set_observer, before the first Invoke.
+  // that they are ready. Of several of a node the primary is taken, or else the latest; others, and
+  // what was not ready yet, are ended. After set_observer, before the first Invoke.
   std::vector<Instance> Adopt(std::vector<Survivor> survivors);
   bool Has(const Instance& instance) const;
   // Ends an adopted instance that does not answer.
@@ -88,6 +94,7 @@ class LocalPlatform final : public Platform {
   void set_observer(Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId node, const Invocation& invocation) override;
   Status Reclaim(NodeId node) override;
+  void NotePrimary(NodeId node, InstanceId instance) override;
   std::uint32_t HostOf(NodeId node) const override {
     return static_cast<std::uint32_t>(node.value() / options_.nodes_per_host);
   }
@@ -107,7 +114,8 @@ class LocalPlatform final : public Platform {
   Duration DrawColdStart();
   std::vector<std::string> Arguments(NodeId node) const;
   Process& Add(NodeId node, NodeProcess started);
-  void Adopt(const Instance& instance, NodeProcess survivor);
+  void DescribeRoles(NodeId node);
+  void Adopt(const Instance& instance, const std::string& ready_line, NodeProcess survivor);
   // The memory of the bandwidth that the node's host has; -1 if that is unlimited.
   Result<int> HostBandwidth(NodeId node);
   Process* IdleInstance(NodeId node);

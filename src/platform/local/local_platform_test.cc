@@ -1,5 +1,6 @@
 #include "platform/local/local_platform.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -391,6 +392,48 @@ TEST_F(LocalPlatformTest, AnInvocationOfABusyNodeStartsASecondInstance) {
   ASSERT_TRUE(platform_->Reclaim(first.node));
   net::RunUntil(loop_, [&] { return observer_.ended.size() == 1; });
   EXPECT_EQ(observer_.ended[0].first.id, first.id) << "the older one";
+}
+
+TEST_F(LocalPlatformTest, OfTwoIdleInstancesTheLatestIsInvokedUnlessTheChoiceIsAnother) {
+  // Writes its session to a file of its own, and ends it once `hold` is gone.
+  const std::string program = Script(R"(cd "${0%/*}"
+printf '{"port":0,"instance":"%016x","pid":%d}\n' $$ $$
+while read -r line; do
+  session=${line#*session\":\"}; session=${session%%\"*}
+  echo "$session" > session-$$
+  while [ -e hold ]; do sleep 0.01; done
+  printf '{"end":"%s"}\n' "$session"
+done)");
+  // The process that had the session.
+  const auto who_had = [&](SessionId session) {
+    for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+      std::string text;
+      std::ifstream(file.path()) >> text;
+      if (text == fmt::format("{:016x}", session.value())) return file.path().filename().string();
+    }
+    return std::string("none");
+  };
+  for (const IdleChoice choice : {IdleChoice::kLatest, IdleChoice::kEarliest}) {
+    LocalOptions options = FunctionOptions();
+    options.node_program = program;
+    options.traits.inbound = options.traits.freezes = false;
+    options.idle_choice = choice;
+    Make(options);
+    observer_.sessions.clear();
+    const auto hold = folder_ / "hold";
+    std::ofstream(hold) << "until both run\n";
+    StartOne();
+    StartOne();
+    while (who_had(SessionId(last_session_)) == "none")
+      net::RunTask(loop_, loop_.Sleep(milliseconds(5)));
+    std::filesystem::remove(hold);
+    net::RunUntil(loop_, [&] { return observer_.sessions.size() == 2; });
+    const std::string latest = who_had(observer_.sessions.back().first);
+    Invoke(NodeId(3));
+    net::RunUntil(loop_, [&] { return observer_.sessions.size() == 3; });
+    EXPECT_EQ(who_had(observer_.sessions.back().first) == latest, choice == IdleChoice::kLatest);
+    platform_->Stop(seconds(5));
+  }
 }
 
 TEST_F(LocalPlatformTest, ASessionBeyondTheLongestIsEndedWithItsInstance) {
