@@ -40,6 +40,8 @@
 namespace {
 
 constexpr int kExitUsage = 2;
+// Of a node that a test has told to end behind its next PONG.
+constexpr int kExitAtPong = 86;
 
 struct Flags {
   std::string listen = "127.0.0.1:0";
@@ -247,7 +249,8 @@ int main(int argc, char** argv) {
   app.add_option("--idle-break-even-us", flags.idle_break_even_us,
                  "idle microseconds that cost as much as another invocation");
   app.add_flag("--test-hooks", flags.test_hooks,
-               "allow the proxy to corrupt stored chunks, for tests");
+               "for tests: allow the proxy to corrupt stored chunks, and end without a word behind "
+               "the first PONG after SIGUSR1");
   app.add_option("--with-parent", parent,
                  "number of our parent process: end when it ends or closes our stdin");
   app.add_flag("--guard", guard, "start nodes for the server that stdin is connected to");
@@ -271,6 +274,14 @@ int main(int argc, char** argv) {
     fmt::print("{{\"end\":\"{:016x}\"}}\n", session.value());
     std::fflush(stdout);
   };
+  bool ends_at_pong = false;
+  options->session.on_pong = [&ends_at_pong] {
+    if (ends_at_pong) _exit(kExitAtPong);
+  };
+  std::optional<net::SignalWatch> end_at_pong;
+  if (flags.test_hooks)
+    end_at_pong.emplace(loop, std::initializer_list<int>{SIGUSR1},
+                        [&](int) { ends_at_pong = true; });
   node::NodeServer server(loop, std::move(*options));
   if (auto status = server.Start(); !status) {
     fmt::print(stderr, "infinicache-node: {}\n", status.error().message);

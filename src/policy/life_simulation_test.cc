@@ -46,6 +46,7 @@ TEST(LifeSimulation, HoldsItsPromisesInEveryLife) {
                            "peers ready",
                            "preflights",
                            "reclaims",
+                           "repeated invocations",
                            "requests given up",
                            "requeues",
                            "sessions",

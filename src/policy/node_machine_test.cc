@@ -49,7 +49,7 @@ class NodeMachineTest : public testing::Test {
   void Rest(InstanceId instance = kFirst) {
     const SessionId session = Activate(instance);
     machine_.OnRequestAnswered();
-    (void)machine_.OnBye(session, kNow);
+    (void)machine_.OnBye(session, instance, kNow);
     EXPECT_EQ(machine_.state(), State::kAsleep);
   }
   // The primary is kFirst in session, the peer kSecond was.
@@ -58,7 +58,7 @@ class NodeMachineTest : public testing::Test {
     (void)machine_.OnPeerDemand(kNow);
     const SessionId peer = machine_.peer_session();
     (void)machine_.OnPong(peer, kSecond, kNow, kNow);
-    (void)machine_.OnBye(peer, kNow);
+    (void)machine_.OnBye(peer, kSecond, kNow);
     return session;
   }
 
@@ -121,7 +121,7 @@ TEST_F(NodeMachineTest, APlatformThatNotifiesNeedsNoPreflight) {
 TEST_F(NodeMachineTest, ByeOfAnIdleSessionPutsItToSleep) {
   const SessionId session = Activate();
   machine_.OnRequestAnswered();
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
   EXPECT_EQ(machine_.NextTick(), TimePoint::max());
 }
@@ -129,14 +129,14 @@ TEST_F(NodeMachineTest, ByeOfAnIdleSessionPutsItToSleep) {
 TEST_F(NodeMachineTest, TheEndOfAnInvocationServesAsItsBye) {
   const SessionId session = Activate();
   machine_.OnRequestAnswered();
-  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
 }
 
 TEST_F(NodeMachineTest, AByeThatCrossesARequestRequeuesItAndInvokesAtOnce) {
   const SessionId session = Activate();
-  const Actions actions = machine_.OnBye(session, kNow);
+  const Actions actions = machine_.OnBye(session, kFirst, kNow);
   EXPECT_THAT(actions, Are(RequeueUnanswered{}, Invoke{machine_.session(), Purpose::kRequest}));
   EXPECT_NE(machine_.session(), session);
   EXPECT_EQ(machine_.queued(), 1U);
@@ -147,10 +147,10 @@ TEST_F(NodeMachineTest, AByeThatCrossesARequestRequeuesItAndInvokesAtOnce) {
 
 TEST_F(NodeMachineTest, SessionsThatAnswerNothingInARowBackOff) {
   SessionId session = Activate();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   session = machine_.session();
   (void)machine_.OnPong(session, kFirst, kNow, kNow);
-  const Actions actions = machine_.OnBye(session, kNow);
+  const Actions actions = machine_.OnBye(session, kFirst, kNow);
   ASSERT_EQ(actions.size(), 2U);
   ASSERT_TRUE(std::holds_alternative<BackOff>(actions[1]));
   EXPECT_GT(std::get<BackOff>(actions[1]).until, kNow);
@@ -159,15 +159,15 @@ TEST_F(NodeMachineTest, SessionsThatAnswerNothingInARowBackOff) {
 TEST_F(NodeMachineTest, PongAndByeOfAnotherSessionChangeNothing) {
   const SessionId old = Activate();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(old, kNow);
+  (void)machine_.OnBye(old, kFirst, kNow);
   EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
   const SessionId session = Wake();
   EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(old, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnInvokeFailed(old, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(old, kFirst, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeFailed(old, kFirst, kNow), IsEmpty());
   EXPECT_THAT(machine_.OnPong(SessionId(), kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(SessionId(), kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(SessionId(), kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kWaking);
   EXPECT_EQ(machine_.session(), session);
   EXPECT_EQ(machine_.instance(), kFirst);
@@ -177,6 +177,41 @@ TEST_F(NodeMachineTest, ASecondCopyOfAnInvocationDoesNotTakeTheSessionOver) {
   const SessionId session = Activate(kFirst);
   EXPECT_THAT(machine_.OnPong(session, kSecond, kNow + seconds(1), kNow), IsEmpty());
   EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, NothingOfASecondCopyEndsTheSession) {
+  const SessionId session = Activate(kFirst);
+  EXPECT_THAT(machine_.OnBye(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeFailed(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeRefused(session, kNow), IsEmpty()) << "it could not start";
+  EXPECT_EQ(machine_.state(), State::kActive);
+  EXPECT_EQ(machine_.session(), session);
+  machine_.OnRequestAnswered();
+  EXPECT_THAT(machine_.OnInvokeFailed(session, kNone, kNow), IsEmpty()) << "of the one that has it";
+  EXPECT_EQ(machine_.state(), State::kAsleep);
+}
+
+TEST_F(NodeMachineTest, ASecondCopyDoesNotTakeTheSessionOverFromOneThatLostItsLink) {
+  const SessionId session = Activate(kFirst);
+  EXPECT_THAT(machine_.OnLinkLost(kNow), Are(RequeueUnanswered{}));
+  EXPECT_THAT(machine_.OnPong(session, kSecond, kNow + seconds(1), kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, TheReturnOfASecondCopyIsNotThatOfTheOneThatIsAwaited) {
+  options_.return_grace = milliseconds(200);
+  NodeMachine machine(options_, kSeed);
+  (void)machine.OnDemand(kNow);
+  const SessionId session = machine.session();
+  (void)machine.OnPong(session, kFirst, kNow + seconds(1), kNow);
+  machine.OnRequestAnswered();
+  (void)machine.OnBye(session, kFirst, kNow);
+  EXPECT_THAT(machine.OnDemand(kNow), IsEmpty()) << "it may still be busy";
+  EXPECT_THAT(machine.OnInvokeSucceeded(session, kSecond, kNow), IsEmpty());
+  const Actions actions = machine.OnInvokeSucceeded(session, kFirst, kNow);
+  EXPECT_THAT(actions, Are(Invoke{machine.session(), Purpose::kRequest}));
 }
 
 TEST_F(NodeMachineTest, AKnownInstanceHasTheDataThatItHad) {
@@ -207,7 +242,7 @@ TEST_F(NodeMachineTest, ALostLinkRequeuesAndWaitsForTheSessionToShowItself) {
 
 TEST_F(NodeMachineTest, AFailedInvocationBacksOffAndIsTriedAgain) {
   const SessionId session = Wake();
-  const Actions actions = machine_.OnInvokeFailed(session, kNow);
+  const Actions actions = machine_.OnInvokeRefused(session, kNow);
   ASSERT_EQ(actions.size(), 1U);
   const TimePoint retry = std::get<BackOff>(actions[0]).until;
   EXPECT_GE(retry, kNow + options_.backoff_initial / 2);
@@ -226,7 +261,7 @@ TEST_F(NodeMachineTest, AfterTheLastTryWaitersFailAndTheNextDemandDoesNotWait) {
   int tries = 0;
   while (machine_.state() == State::kWaking) {
     ++tries;
-    actions = machine_.OnInvokeFailed(machine_.session(), now);
+    actions = machine_.OnInvokeRefused(machine_.session(), now);
     if (machine_.queued() == 0) break;
     now = machine_.NextTick();
     (void)machine_.OnTick(now);
@@ -241,7 +276,7 @@ TEST_F(NodeMachineTest, AfterTheLastTryWaitersFailAndTheNextDemandDoesNotWait) {
 }
 
 TEST_F(NodeMachineTest, AnAnswerEndsTheRowOfFailures) {
-  (void)machine_.OnInvokeFailed(Wake(), kNow);
+  (void)machine_.OnInvokeRefused(Wake(), kNow);
   (void)machine_.OnTick(machine_.NextTick());
   EXPECT_EQ(machine_.failures(), 1);
   (void)machine_.OnPong(machine_.session(), kFirst, kNow, kNow);
@@ -252,7 +287,7 @@ TEST_F(NodeMachineTest, AnAnswerEndsTheRowOfFailures) {
 
 TEST_F(NodeMachineTest, ASessionThatReturnsWithoutPongIsAFailure) {
   const SessionId session = Wake();
-  const Actions actions = machine_.OnInvokeSucceeded(session, kNow);
+  const Actions actions = machine_.OnInvokeSucceeded(session, kFirst, kNow);
   ASSERT_EQ(actions.size(), 1U);
   EXPECT_TRUE(std::holds_alternative<BackOff>(actions[0]));
 }
@@ -290,7 +325,7 @@ TEST_F(NodeMachineTest, AWarmUpInvokesASleepingNodeOnly) {
   EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kNow, kNow),
               Are(UseInstance{kFirst, Duration(0), false}));
   EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(machine_.session(), kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(machine_.session(), kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.failures(), 0);
 }
 
@@ -307,7 +342,7 @@ TEST_F(NodeMachineTest, GivenUpRequestsLeaveTheCounts) {
 }
 
 TEST_F(NodeMachineTest, AnAnswerThatTheEndOfItsSessionOvertookCountsForTheRequeuedRequest) {
-  (void)machine_.OnInvokeSucceeded(Activate(), kNow);
+  (void)machine_.OnInvokeSucceeded(Activate(), kFirst, kNow);
   EXPECT_EQ(machine_.queued(), 1U);
   machine_.OnRequestAnswered();
   EXPECT_EQ(machine_.queued(), 0U);
@@ -322,7 +357,7 @@ TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
   EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow),
               Are(PeerReady{kSecond, true}));
   EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(machine_.peer_session(), kNow), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnBye(machine_.peer_session(), kSecond, kNow), Are(PeerGone{}));
   EXPECT_EQ(machine_.session(), session);
   EXPECT_EQ(machine_.instance(), kFirst);
 }
@@ -330,7 +365,7 @@ TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
 TEST_F(NodeMachineTest, APeerThatTheNextInvocationWakesServesWithItsData) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow + seconds(9));
   EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kNow, kNow + seconds(9)),
               Are(UseInstance{kSecond, seconds(9), false}, FlushRequests{}));
@@ -340,7 +375,7 @@ TEST_F(NodeMachineTest, APeerThatTheNextInvocationWakesServesWithItsData) {
 TEST_F(NodeMachineTest, AnUnknownInstanceMeansThatNeitherPrimaryNorPeerWasLeft) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow + seconds(9));
   EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow + seconds(9)),
               Are(DeclareLost{kFirst, seconds(9)}, DeclareLost{kSecond, seconds(9)},
@@ -353,7 +388,7 @@ TEST_F(NodeMachineTest, APeerInSessionOutlivesTheLossOfItsPrimary) {
   machine_.OnRequestAnswered();
   (void)machine_.OnPeerDemand(kNow);
   (void)machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow);
-  (void)machine_.OnInvokeSucceeded(session, kNow);
+  (void)machine_.OnInvokeSucceeded(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow);
   EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow),
               Are(DeclareLost{kFirst, Duration(0)}, UseInstance{kThird, Duration(0), true},
@@ -367,10 +402,10 @@ TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedIsNotLos
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
   (void)machine_.OnPong(peer, kSecond, kNow, kNow);
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   // kThird starts, and returns before its PONG arrives; then the peer falls asleep.
-  (void)machine_.OnInvokeSucceeded(Wake(), kNow);
-  (void)machine_.OnBye(peer, kNow);
+  (void)machine_.OnInvokeSucceeded(Wake(), kThird, kNow);
+  (void)machine_.OnBye(peer, kSecond, kNow);
   (void)machine_.OnTick(machine_.NextTick());
   (void)machine_.OnPong(machine_.session(), kThird, kNow, kNow);
   EXPECT_EQ(machine_.instance(), kThird);
@@ -394,7 +429,7 @@ TEST_F(NodeMachineTest, ThePrimaryWokenForItsOwnBackupIsInSessionAgain) {
                   FlushRequests{}));
   EXPECT_EQ(machine_.session(), peer);
   EXPECT_EQ(machine_.peer_session(), SessionId());
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kActive);
 }
 
@@ -402,7 +437,7 @@ TEST_F(NodeMachineTest, APrimaryAsleepIsNotInvokedWhileItMayBeTheOneThatTheBacku
   const SessionId session = Activate(kFirst);
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
-  EXPECT_THAT(machine_.OnBye(session, kNow), Are(RequeueUnanswered{}));
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), Are(RequeueUnanswered{}));
   EXPECT_THAT(machine_.OnDemand(kNow), IsEmpty());
   EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
   EXPECT_EQ(machine_.NextTick(), kNow + options_.wake_deadline);
@@ -415,11 +450,11 @@ TEST_F(NodeMachineTest, WaitersForAPendingBackupFailAtTheirDeadline) {
   const SessionId session = Activate(kFirst);
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   const TimePoint deadline = kNow + options_.wake_deadline;
   EXPECT_THAT(machine_.OnTick(deadline), Are(FailWaiters{}));
   EXPECT_THAT(machine_.OnDemand(deadline), Are(FailWaiters{}));
-  EXPECT_THAT(machine_.OnInvokeFailed(peer, deadline), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnInvokeRefused(peer, deadline), Are(PeerGone{}));
   const Actions actions = machine_.OnDemand(deadline);
   EXPECT_THAT(actions, Are(Invoke{machine_.session()}));
 }
@@ -428,7 +463,7 @@ TEST_F(NodeMachineTest, APeersSessionWithoutAnEndIsOverAfterThePlatformsLongest)
   const SessionId session = Activate();
   (void)machine_.OnPeerDemand(kNow + seconds(1));
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow + seconds(2));
+  (void)machine_.OnBye(session, kFirst, kNow + seconds(2));
   const TimePoint deadline = machine_.NextTick();
   EXPECT_THAT(machine_.OnTick(deadline), Are(PeerGone{}));
   EXPECT_EQ(machine_.peer_session(), SessionId());

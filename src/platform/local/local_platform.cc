@@ -97,6 +97,10 @@ Result<Instance> ParseDescription(const std::string& text, bool listens) {
                         listens);
 }
 
+policy::ReclaimSchedule::Taken ToTaken(const Instance& instance) {
+  return {instance.node, instance.id};
+}
+
 void KillAndReap(ProcessHost& host, pid_t pid) {
   constexpr int kPollMillis = 1;
   kill(pid, SIGKILL);
@@ -190,9 +194,11 @@ void LocalPlatform::Invoke(NodeId node, const Invocation& invocation) {
   const TimePoint now = net::EventLoop::Now();
   const Duration delay = DrawColdStart();
   if (delay == Duration(0)) return Start(node, invocation, now);
-  auto& timer = cold_starts_[invocation.session] = std::make_unique<net::Timer>(control_);
-  timer->Start(delay, [this, node, invocation, now] {
-    cold_starts_.erase(invocation.session);
+  // By a number of their own: two may be of one session, when an invocation is repeated.
+  const std::uint64_t number = ++last_cold_start_;
+  auto& timer = cold_starts_[number] = std::make_unique<net::Timer>(control_);
+  timer->Start(delay, [this, number, node, invocation, now] {
+    cold_starts_.erase(number);
     Start(node, invocation, now);
   });
 }
@@ -219,7 +225,7 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
   process.session = invocation.session;
   process.session_began = net::EventLoop::Now();
   if (!process.cold) process.invoked = process.session_began;
-  reclaims_.InstanceBusy(process.instance.node);
+  reclaims_.InstanceBusy(ToTaken(process.instance));
   if (std::exchange(process.frozen, false)) kill(process.pid, SIGCONT);
   const std::string line = InvocationLine(invocation);
   // A pipe takes so short a line whole or not at all. If its reader is at its end, OnExit says so.
@@ -381,8 +387,8 @@ void LocalPlatform::Adopt(const Instance& instance, NodeProcess survivor) {
     kill(process.pid, SIGSTOP);
     process.frozen = true;
   }
-  reclaims_.InstanceStarted(instance.node, process.started);
-  reclaims_.InstanceIdle(instance.node, process.idle_since);
+  reclaims_.InstanceStarted(ToTaken(instance), process.started);
+  reclaims_.InstanceIdle(ToTaken(instance), process.idle_since);
   observer_->OnInstanceReady(process.instance);
 }
 
@@ -417,7 +423,7 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.start_timer.Cancel();
   host_->Describe(process.pid, DescribeInstance(process.instance.node, line));
   const TimePoint now = net::EventLoop::Now();
-  reclaims_.InstanceStarted(process.instance.node, now);
+  reclaims_.InstanceStarted(ToTaken(process.instance), now);
   observer_->OnInstanceReady(process.instance);
   Deliver(process, *std::exchange(process.first, std::nullopt));
   ArmReclaims();
@@ -431,7 +437,7 @@ void LocalPlatform::OnReturn(Process& process, std::string_view line) {
     process.frozen = true;
   }
   EndSession(process, std::nullopt);
-  reclaims_.InstanceIdle(process.instance.node, process.idle_since);
+  reclaims_.InstanceIdle(ToTaken(process.instance), process.idle_since);
   ArmReclaims();
 }
 
@@ -443,6 +449,7 @@ void LocalPlatform::EndSession(Process& process, std::optional<Error> fault) {
   end.fault = std::move(fault);
   end.reclaimed = end.fault && process.reclaimed;
   end.ran = process.ready;
+  end.instance = process.instance.id;
   end.cold = std::exchange(process.cold, false);
   if (end.ran) end.duration = now - process.session_began;
   if (end.ran && end.cold) end.init = process.session_began - process.invoked;
@@ -475,11 +482,7 @@ void LocalPlatform::OnExit(Process& process) {
                                  : fmt::format("node {} {} before it was ready; its log says why",
                                                node.value(), reason)}));
   std::erase_if(processes_[node], [&](const auto& other) { return other.get() == &process; });
-  reclaims_.InstanceEnded(node);
-  if (const Process* other = OldestInstance(node); other != nullptr) {
-    reclaims_.InstanceStarted(node, other->started);
-    if (other->session == SessionId()) reclaims_.InstanceIdle(node, other->idle_since);
-  }
+  reclaims_.InstanceEnded(ToTaken(instance));
   ArmReclaims();
   if (was_ready && options_.traits.tells_ends) observer_->OnInstanceEnded(instance, end);
 }
@@ -524,9 +527,11 @@ void LocalPlatform::ArmReclaims() {
 }
 
 void LocalPlatform::ReclaimDue() {
-  for (const NodeId node : reclaims_.Due(net::EventLoop::Now())) {
+  for (const auto& due : reclaims_.Due(net::EventLoop::Now())) {
+    for (const auto& process : processes_[due.node])
+      if (process->instance.id == due.instance) BeginReclaim(*process);
     for (const auto& [other, processes] : processes_) {
-      if (HostOf(other) != HostOf(node)) continue;
+      if (other == due.node || HostOf(other) != HostOf(due.node)) continue;
       if (Process* process = OldestInstance(other); process != nullptr) BeginReclaim(*process);
     }
   }
