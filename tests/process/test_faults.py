@@ -416,7 +416,7 @@ def test_what_crosses_the_end_of_a_session_is_answered_in_the_next_one(preset: s
             checker.finish()
             client.end_get()
             crossed = int(server.metrics()("infinicache_requests_crossed_total"))
-        print(f"{preset}: {crossed} links with requests crossed the end of a session, {tries} tries")
+        print(f"{preset}: {crossed} links crossed the end of a session, in {tries} tries")
         assert crossed >= wanted, f"{crossed} crossed in {tries} tries"
         metrics = server.metrics()
         assert metrics("infinicache_instances_ended_total") == 0

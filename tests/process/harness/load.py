@@ -1,4 +1,4 @@
-"""Clients that read and write while a test hurts the nodes, and that know what each key may hold."""
+"""Clients that read and write while a test hurts nodes, and that know what each key may hold."""
 
 import collections
 import random
