@@ -75,6 +75,8 @@ struct InstanceCounts {
   std::size_t busy = 0;
   std::size_t idle = 0;    // between sessions, running
   std::size_t frozen = 0;  // between sessions, stopped
+  // In sum of all that live and that have ended; never falls. None: the platform does not know.
+  std::optional<Duration> lived = {};
 };
 
 class Observer {

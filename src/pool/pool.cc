@@ -507,7 +507,7 @@ policy::Meter Pool::Metered() const {
     for (const OpenSession& session : node->sessions)
       if (session.ponged) meter.Add({session.cause, now - *session.ponged, options_.node_size});
   }
-  meter.AddPoolTime(nodes_.size(), options_.node_size, uptime());
+  meter.AddPoolTime(nodes_.size(), options_.node_size, uptime(), platform_.Count().lived);
   return meter;
 }
 

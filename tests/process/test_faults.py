@@ -21,8 +21,8 @@ import pytest
 from harness import processes
 from harness.load import Load
 from harness.resp import Client, ReplyError
-from harness.server import Node, Server, running, wait_until
-from harness.settings import SEED, patience, program, rng, scaled
+from harness.server import Node, Server, wait_until
+from harness.settings import SEED, program, rng, scaled
 from harness.values import Value
 
 NODES = 14
@@ -63,26 +63,13 @@ exec '{program("infinicache-node")}' "$@"
     yield str(script)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Hurt:
-    """An instance that is done for, as far as we can tell."""
+    """An instance that is done for."""
 
     node: int
     instance: str
     pid: int
-    switches_when_stopped: int | None = None
-
-    def lives_on(self) -> bool:
-        """It was stopped when its session was over already: then it is woken like any other."""
-        return self.switches_when_stopped is not None \
-            and processes.switches(self.pid) > self.switches_when_stopped
-
-    def stop(self) -> None:
-        send([self.pid], signal.SIGSTOP)
-        deadline = time.monotonic() + 1
-        while processes.state(self.pid) in ("R", "S") and time.monotonic() < deadline:
-            time.sleep(0)
-        self.switches_when_stopped = processes.switches(self.pid)
 
 
 # What a fault has done for. None: it hit nobody.
@@ -156,14 +143,28 @@ def end_behind_pong(server: Server, choose: random.Random) -> Hits:
     return [one]
 
 
+def in_session(server: Server, choose: random.Random) -> Hurt | None:
+    """A node that most likely is in one."""
+    freezes = server.flags["preset"] in FREEZING
+    return just_thawed(server, choose) if freezes else choose.choice(living(server) or [None])
+
+
 def never_thaw(server: Server, choose: random.Random) -> Hits:
     """Stops a node in its session for good: the platform ends it when that is too long."""
-    freezes = server.flags["preset"] in FREEZING
-    one = just_thawed(server, choose) if freezes else choose.choice(living(server) or [None])
-    if one is None:
-        return None
-    one.stop()
-    return [one]
+    one = in_session(server, choose)
+    return [one] if one is not None and ends_stopped(one.pid) else None
+
+
+def ends_stopped(pid: int) -> bool:
+    """Stops a process, until it is killed. False: it was in no session, and is woken like any."""
+    # It runs a little when it is killed, too.
+    runs = 30
+    send([pid], signal.SIGSTOP)
+    wait_until(lambda: processes.state(pid) not in ("R", "S"), f"{pid} is stopped or over")
+    before = processes.switches(pid)
+    return wait_until(lambda: "killed" if is_over(pid)
+                      else processes.switches(pid) > before + runs and "woken",
+                      f"{pid} is killed or woken", 60) == "killed"
 
 
 def reclaim_some(server: Server, choose: random.Random) -> Hits:
@@ -180,20 +181,17 @@ def run_twice(server: Server, choose: random.Random) -> Hits:
     Whichever is invoked next has the node from then on; the other one is never used again, and
     taken away by the platform. Until then either may be lost.
     """
-    def in_session() -> Node | None:
+    def repeated() -> Node | None:
         nodes = server.nodes()
         return next((node for node in choose.sample(nodes, len(nodes)) if node.chunks > 0
                      and len(instances_of(server, node.id)) == 1
                      and server.admin(f"/api/v1/test/repeat?node={node.id}", "POST")[0] == 200),
                     None)
-    node = in_session()
+    node = repeated()
     if node is None:
         return None
-    # It may be over before the first one has ended, but it was there.
-    started = wait_until(lambda: len(instances_of(server, node.id)) > 1
-                         or node.pid is not None and is_over(node.pid),
-                         f"a second instance of node {node.id} starts beside {node.pid}", 10)
-    assert started
+    wait_until(lambda: len(instances_of(server, node.id)) > 1,
+               f"a second instance of node {node.id} starts beside {node.pid}")
     wait_until(lambda: len(instances_of(server, node.id)) == 1,
                f"one of the instances of node {node.id} is taken away", 60)
     return []
@@ -233,7 +231,7 @@ def await_repair(server: Server, load: Load, hurt: list[Hurt]) -> None:
     def repaired() -> bool:
         load.check()
         now = {node.id: node.instance for node in server.nodes()}
-        if any(now[one.node] == one.instance and not one.lives_on() for one in hurt):
+        if any(now[one.node] == one.instance for one in hurt):
             return False
         metrics = server.metrics()
         return metrics("infinicache_repairs_queued") == 0 and all(
@@ -348,6 +346,15 @@ def run_some_twice(server: Server, choose: random.Random) -> Hits:
     return [] if 200 in answers else None
 
 
+def stop_one(server: Server, choose: random.Random) -> Hits:
+    """As never_thaw, without a wait."""
+    one = in_session(server, choose)
+    if one is None:
+        return None
+    send([one.pid], signal.SIGSTOP)
+    return [one]
+
+
 def end_some_behind_pong(server: Server, choose: random.Random) -> Hits:
     hurt = choose.sample(living(server), min(2, len(living(server))))
     send([one.pid for one in hurt], signal.SIGUSR1)
@@ -359,7 +366,7 @@ def test_whatever_fails_nothing_wrong_is_returned(preset: str, tmp_path) -> None
     # More at once than parity covers: objects get lost, and then they are null.
     choose = rng(f"anything/{preset}")
     model = choose.choice(["poisson:8/1s", "spikes:5/1s", "idle:300ms", "max-life:2s"])
-    harms = [kill_at_once, never_thaw, run_some_twice, end_some_behind_pong]
+    harms = [kill_at_once, stop_one, run_some_twice, end_some_behind_pong]
     if preset in FREEZING:
         harms.append(kill_at_thaw)
     with moody_starts(tmp_path, failing=20, late=20) as node_program, \
@@ -392,32 +399,32 @@ def standstill(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("preset", NOTIFYING)
-def test_what_crosses_the_end_of_a_session_is_answered_in_the_next_one(preset: str) -> None:
+def test_what_crosses_the_end_of_a_session_is_answered_in_the_next_one(start, preset: str) -> None:
     # While the server stands still, sessions end and a request comes. Then two of its threads race:
     # one reads that the nodes sleep, the other sends them the request.
     choose = rng(f"crossing/{preset}")
     value = Value("wide", 1_500_000)
     wanted, crossed, tries = scaled(3, 10, 300), 0, 0
-    with running(nodes=NODES, node_memory="128MiB", preset=preset, cold_start="10ms..50ms",
-                 warm_up="off", session_max="1s") as server:
-        server.fill([value])
-        client = server.client()
-        while crossed < wanted and tries < 100 * wanted:
-            tries += 1
-            client.check(value, "which wakes the nodes")
-            with standstill(server):
-                client.send("GET", value.key)
-                time.sleep(choose.uniform(0, 1.2 if preset == "knative-like" else 0.25))
-            size = client.begin_value()
-            assert size == len(value), f"{size} bytes"
-            checker = value.checker(f"try {tries}")
-            for data in client.stream(size):
-                checker.feed(data)
-            checker.finish()
-            client.end_get()
-            crossed = int(server.metrics()("infinicache_requests_crossed_total"))
-        print(f"{preset}: {crossed} links crossed the end of a session, in {tries} tries")
-        assert crossed >= wanted, f"{crossed} crossed in {tries} tries"
-        metrics = server.metrics()
-        assert metrics("infinicache_instances_ended_total") == 0
-        assert metrics("infinicache_objects_lost_total") == 0
+    server = start(nodes=NODES, node_memory="128MiB", preset=preset, cold_start="10ms..50ms",
+                   warm_up="off", session_max="1s")
+    server.fill([value])
+    client = server.client()
+    while crossed < wanted and tries < 100 * wanted:
+        tries += 1
+        client.check(value, "which wakes the nodes")
+        with standstill(server):
+            client.send("GET", value.key)
+            time.sleep(choose.uniform(0, 1.2 if preset == "knative-like" else 0.25))
+        size = client.begin_value()
+        assert size == len(value), f"{size} bytes"
+        checker = value.checker(f"try {tries}")
+        for data in client.stream(size):
+            checker.feed(data)
+        checker.finish()
+        client.end_get()
+        crossed = int(server.metrics()("infinicache_requests_crossed_total"))
+    print(f"{preset}: {crossed} links crossed the end of a session, in {tries} tries")
+    assert crossed >= wanted, f"{crossed} crossed in {tries} tries"
+    metrics = server.metrics()
+    assert metrics("infinicache_instances_ended_total") == 0
+    assert metrics("infinicache_objects_lost_total") == 0

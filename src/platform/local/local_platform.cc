@@ -234,6 +234,10 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
     return;
   }
   process.session_timer.Start(options_.traits.session_max, [this, &process] {
+    // Who has returned may have said so while we did not run.
+    const SessionId session = process.session;
+    if (process.output_watch) OnOutput(process);
+    if (process.session != session || process.fault) return;
     GiveUp(process, {ErrorCode::kDeadlineExceeded,
                      fmt::format("the session ran for {} s, the longest that the platform allows",
                                  options_.traits.session_max / std::chrono::seconds(1))});
@@ -251,8 +255,11 @@ void LocalPlatform::FailLater(NodeId node, SessionId session, const Error& error
 
 InstanceCounts LocalPlatform::Count() const {
   InstanceCounts counts;
+  Duration lived = lived_;
+  const TimePoint now = net::EventLoop::Now();
   for (const auto& [node, processes] : processes_) {
     for (const auto& process : processes) {
+      lived += now - process->started;
       if (process->frozen) {
         ++counts.frozen;
       } else if (process->session == SessionId() && process->ready) {
@@ -262,6 +269,7 @@ InstanceCounts LocalPlatform::Count() const {
       }
     }
   }
+  counts.lived = lived;
   return counts;
 }
 
@@ -481,6 +489,7 @@ void LocalPlatform::OnExit(Process& process) {
                        was_ready ? reason
                                  : fmt::format("node {} {} before it was ready; its log says why",
                                                node.value(), reason)}));
+  lived_ += net::EventLoop::Now() - process.started;
   std::erase_if(processes_[node], [&](const auto& other) { return other.get() == &process; });
   reclaims_.InstanceEnded(ToTaken(instance));
   ArmReclaims();

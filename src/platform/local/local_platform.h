@@ -133,6 +133,7 @@ class LocalPlatform final : public Platform {
   Random random_;
   policy::ReclaimSchedule reclaims_;
   net::Timer reclaim_timer_;
+  Duration lived_{0};  // of the processes that have ended, in sum
   // Shared with events that are posted: none is told after Stop.
   std::shared_ptr<bool> stopped_ = std::make_shared<bool>(false);
 };
