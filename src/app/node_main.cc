@@ -4,7 +4,8 @@
 //   stdin   {"session":"00cd…","warm_up":false,"proxy":"127.0.0.1:40000","data_links":2}
 //                                                       an invocation; no proxy: it dials
 //   stdout  {"end":"00cd…"}                             the session has ended
-// The end of stdin tells the node to end, so that it never outlives its server.
+// The end of stdin tells the node to end, so that it never outlives its server. With --test-hooks
+// SIGUSR1 has it end without a word behind its next PONG.
 //
 // `infinicache-node --guard` is no node: it starts nodes for a server, which may then crash without
 // them (platform/local/guard.h).
@@ -249,8 +250,7 @@ int main(int argc, char** argv) {
   app.add_option("--idle-break-even-us", flags.idle_break_even_us,
                  "idle microseconds that cost as much as another invocation");
   app.add_flag("--test-hooks", flags.test_hooks,
-               "for tests: allow the proxy to corrupt stored chunks, and end without a word behind "
-               "the first PONG after SIGUSR1");
+               "allow the proxy to corrupt stored chunks, for tests");
   app.add_option("--with-parent", parent,
                  "number of our parent process: end when it ends or closes our stdin");
   app.add_flag("--guard", guard, "start nodes for the server that stdin is connected to");
