@@ -14,6 +14,7 @@ JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
+SOAK_PRESET ?=
 
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 export CTEST_PARALLEL_LEVEL = $(JOBS)
@@ -103,6 +104,10 @@ fuzz: build/.deps-test build/fuzz/build.ninja  ## every fuzz target for FUZZ_SEC
 .PHONY: soak
 soak: build/.deps-test build  ## randomized tests with new seeds for SOAK_SECONDS (600); SOAK_SEED=n repeats one
 	tools/soak.sh $(RELEASE) $(SOAK_SECONDS) $(SOAK_SEED)
+
+.PHONY: soak-faults
+soak-faults: build/.deps-test build  ## real nodes are hurt for 10 minutes under each preset; SOAK_PRESET=name, SOAK_SEED=n
+	PYTHON=$(PYTHON) SOAK_PRESET=$(SOAK_PRESET) tools/soak.sh $(RELEASE) faults $(SOAK_SEED)
 
 # --- Benchmarks -------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 #
 #   tools/soak.sh build/release 600         rounds for 600 seconds
 #   tools/soak.sh build/release 600 1234    the one round of seed 1234
+#   tools/soak.sh build/release faults [1234]     only the fault runs of real processes, once: 10
+#                                           minutes for each preset, or for $SOAK_PRESET alone
 #
 # A round's seed reaches the property tests (rapidcheck, ten times the usual cases), the order of
 # the unit tests, and the process tests (INFINICACHE_TEST_SEED, at INFINICACHE_TEST_SCALE=large).
@@ -24,6 +26,21 @@ run_round() {
   fi
 }
 
+run_faults() {
+  local seed=$1
+  echo "soak: fault runs, seed $seed"
+  if ! INFINICACHE_TEST_SEED=$seed INFINICACHE_TEST_SCALE=large INFINICACHE_BIN_DIR=$build/bin \
+    PYTHONDONTWRITEBYTECODE=1 "${PYTHON:-python3}" -m pytest -q -s -p no:cacheprovider \
+    -k "${SOAK_PRESET:-test}" tests/process/test_faults.py </dev/null; then
+    echo "soak: FAILED; to repeat:  make soak-faults SOAK_SEED=$seed" >&2
+    exit 1
+  fi
+}
+
+if [[ $seconds == faults ]]; then
+  run_faults "${only_seed:-$((RANDOM * 32768 + RANDOM))}"
+  exit 0
+fi
 rounds=1
 if [[ -n $only_seed ]]; then
   run_round "$only_seed"

@@ -117,7 +117,9 @@ Task<HttpResponse> AdminServer::Dispatch(const HttpRequest& request) {
       if (WantsEventStream(request)) co_return StreamEvents(request);
       co_return co_await Events(request);
     case Endpoint::kReclaim:
-      co_return Reclaim(request);
+      co_return ActOnNode(request, &pool::Pool::Reclaim);
+    case Endpoint::kRepeat:
+      co_return ActOnNode(request, &pool::Pool::RepeatInvocation);
     case Endpoint::kObject:
       co_return DescribeObject(route.rest);
     case Endpoint::kCorruptChunk:
@@ -204,13 +206,13 @@ CostView AdminServer::Cost() const {
           .warm_up_interval = pool_.warm_up_interval()};
 }
 
-HttpResponse AdminServer::Reclaim(const HttpRequest& request) {
+HttpResponse AdminServer::ActOnNode(const HttpRequest& request, Status (pool::Pool::*act)(NodeId)) {
   if (!request.target.query.contains("node")) return JsonError(400, "name a node: ?node=3");
   const auto node =
       QueryNumber(request.target.query, "node", 0, std::numeric_limits<NodeId::Value>::max());
   if (!node) return JsonError(node.error());
   const NodeId id(static_cast<NodeId::Value>(*node));
-  if (auto status = pool_.Reclaim(id); !status) return JsonError(status.error());
+  if (auto status = (pool_.*act)(id); !status) return JsonError(status.error());
   return Json(200, fmt::format(R"({{"node":{}}})", *node));
 }
 

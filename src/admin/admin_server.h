@@ -16,6 +16,9 @@
 //                                      EventStreams::kStreamsMax streams
 //   GET  /api/v1/objects/{key}         the key percent-encoded
 //   POST /api/v1/test/reclaim?node=I   has the platform take the node's instance away; as the next
+//   two POST /api/v1/test/repeat?node=I    has the platform run the invocation of the node's
+//   session once
+//                                      more, in another instance; 503 if the node is in none
 //   POST /api/v1/test/corrupt?key=K&chunk=I&byte=N    flips a bit of a stored chunk; only with
 //                                      AdminOptions::test_hooks
 //
@@ -82,7 +85,8 @@ class AdminServer {
   net::HttpResponse StreamEvents(const net::HttpRequest& request);
   CostView Cost() const;
   std::vector<pool::NodeView> Nodes() const;
-  net::HttpResponse Reclaim(const net::HttpRequest& request);
+  // Does `act` to the node that the query names.
+  net::HttpResponse ActOnNode(const net::HttpRequest& request, Status (pool::Pool::*act)(NodeId));
   net::HttpResponse DescribeObject(std::string_view key);
   net::Task<net::HttpResponse> CorruptChunk(const net::HttpRequest& request);
   net::Task<SystemView> View();

@@ -39,6 +39,7 @@ class ManualPlatform final : public platform::Platform {
   const platform::Traits& traits() const override { return traits_; }
   void set_observer(platform::Observer* observer) override { observer_ = observer; }
   void Invoke(NodeId node, const platform::Invocation& invocation) override {
+    ++invocations[node];
     sessions[node] = invocation.session;
   }
   platform::InstanceCounts Count() const override { return {}; }
@@ -54,6 +55,7 @@ class ManualPlatform final : public platform::Platform {
 
   std::vector<NodeId> reclaimed;
   std::map<NodeId, SessionId> sessions;
+  std::map<NodeId, int> invocations;
 
  private:
   platform::Traits traits_{.node_memory_bytes = 64 * kMiB};
@@ -323,9 +325,19 @@ TEST_F(AdminServerTest, AnInstanceIsReclaimedOnCommandOnlyWithTestHooks) {
   ExpectError(Call("GET", "/api/v1/test/reclaim?node=2"), 405);
 }
 
-TEST_F(AdminServerTest, WithoutTestHooksNothingIsReclaimedOnCommand) {
+TEST_F(AdminServerTest, AnInvocationIsRepeatedOnCommandOnlyWithTestHooks) {
+  Start(true);
+  const SessionId session = platform_.sessions.at(NodeId(2));
+  EXPECT_EQ(Call("POST", "/api/v1/test/repeat?node=2").body, "{\"node\":2}\n");
+  EXPECT_EQ(platform_.sessions.at(NodeId(2)), session) << "it is the same one";
+  EXPECT_EQ(platform_.invocations.at(NodeId(2)), 2);
+  ExpectError(Call("POST", "/api/v1/test/repeat?node=4"), 404);
+}
+
+TEST_F(AdminServerTest, WithoutTestHooksNothingIsDoneOnCommand) {
   Start(false);
   ExpectError(Call("POST", "/api/v1/test/reclaim?node=2"), 404);
+  ExpectError(Call("POST", "/api/v1/test/repeat?node=2"), 404);
   EXPECT_TRUE(platform_.reclaimed.empty());
 }
 

@@ -85,8 +85,8 @@ json::object Standing(const CostReport& report) {
   const double per_hour = report.hours > 0 ? report.standing_dollars / report.hours : 0;
   return {{"dollars", report.standing_dollars},
           {"dollars_per_hour", Rate(report, per_hour)},
-          {"gb_hours", report.cache_gb_hours},
-          {"vcpu_hours", report.cache_vcpu_hours}};
+          {"gb_hours", report.standing_gb_hours},
+          {"vcpu_hours", report.standing_vcpu_hours}};
 }
 
 json::value Beside(const CostReport& report, const std::optional<policy::CostBeside>& beside,

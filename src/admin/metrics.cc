@@ -270,6 +270,10 @@ void AddSessions(const SystemView& view, Families& out) {
              "PINGs sent because a node might have been about to end its session.");
   AddCounter(out, "wake_demands_total", view.pool.demands,
              "Times that requests had to wait for a node to wake, or to be sure that it is awake.");
+  AddCounter(
+      out, "requests_crossed_total", view.pool.requests_crossed,
+      "Times that requests were on their way to a node as its session ended: it answers them "
+      "in the next one.");
   AddCounter(out, "wakes_too_late_total", view.pool.wakes_too_late,
              "Times that requests gave up the wait for a node: its chunks were taken as missing.");
   AddCounter(out, "node_requests_total", view.pool.requests_of_sessions,

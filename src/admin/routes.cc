@@ -16,7 +16,7 @@ struct Row {
   bool test_only = false;
 };
 
-constexpr std::array<Row, 12> kRows = {{
+constexpr std::array<Row, 13> kRows = {{
     {Endpoint::kDashboard, "GET", "/"},
     {Endpoint::kHealth, "GET", "/healthz"},
     {Endpoint::kReady, "GET", "/readyz"},
@@ -29,6 +29,10 @@ constexpr std::array<Row, 12> kRows = {{
     {.endpoint = Endpoint::kReclaim,
      .method = "POST",
      .path = "/api/v1/test/reclaim",
+     .test_only = true},
+    {.endpoint = Endpoint::kRepeat,
+     .method = "POST",
+     .path = "/api/v1/test/repeat",
      .test_only = true},
     {.endpoint = Endpoint::kObject, .method = "GET", .path = "/api/v1/objects/", .is_prefix = true},
     {.endpoint = Endpoint::kCorruptChunk,

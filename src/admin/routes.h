@@ -26,6 +26,7 @@ enum class Endpoint : std::uint8_t {
   kEvents,        // GET  /api/v1/events?after=…&limit=…&wait_ms=…
   kObject,        // GET  /api/v1/objects/{key}
   kReclaim,       // POST /api/v1/test/reclaim?node=…, only with test hooks
+  kRepeat,        // POST /api/v1/test/repeat?node=…, only with test hooks
   kCorruptChunk,  // POST /api/v1/test/corrupt?key=…&chunk=…&byte=…, only with test hooks
 };
 

@@ -4,7 +4,8 @@
 //   stdin   {"session":"00cd…","warm_up":false,"proxy":"127.0.0.1:40000","data_links":2}
 //                                                       an invocation; no proxy: it dials
 //   stdout  {"end":"00cd…"}                             the session has ended
-// The end of stdin tells the node to end, so that it never outlives its server.
+// The end of stdin tells the node to end, so that it never outlives its server. With --test-hooks
+// SIGUSR1 has it end without a word behind its next PONG.
 //
 // `infinicache-node --guard` is no node: it starts nodes for a server, which may then crash without
 // them (platform/local/guard.h).
@@ -40,6 +41,8 @@
 namespace {
 
 constexpr int kExitUsage = 2;
+// Of a node that a test has told to end behind its next PONG.
+constexpr int kExitAtPong = 86;
 
 struct Flags {
   std::string listen = "127.0.0.1:0";
@@ -275,6 +278,14 @@ int main(int argc, char** argv) {
     fmt::print("{{\"end\":\"{:016x}\"}}\n", session.value());
     std::fflush(stdout);
   };
+  bool ends_at_pong = false;
+  options->session.on_pong = [&ends_at_pong] {
+    if (ends_at_pong) _exit(kExitAtPong);
+  };
+  std::optional<net::SignalWatch> end_at_pong;
+  if (flags.test_hooks)
+    end_at_pong.emplace(loop, std::initializer_list<int>{SIGUSR1},
+                        [&](int) { ends_at_pong = true; });
   node::NodeServer server(loop, std::move(*options));
   if (auto status = server.Start(); !status) {
     fmt::print(stderr, "infinicache-node: {}\n", status.error().message);

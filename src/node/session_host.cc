@@ -61,6 +61,7 @@ void SessionHost::SendPong() {
       options_.standing ? Duration(std::chrono::hours(24)) : lifetime_.Promise(now) - now;
   ponged_ = now;
   control_->SendControl(wire::EncodePong({session_, instance_, runs_for, fill_()}), {});
+  if (options_.on_pong) options_.on_pong();
 }
 
 void SessionHost::SetControl(Control* control) {

@@ -41,6 +41,7 @@ class SessionHost {
     // A session, once opened, lasts until the instance ends, and requests are served at any time.
     bool standing = true;
     policy::SessionLifetime::Options lifetime = {};
+    std::function<void()> on_pong = {};  // behind each PONG, before anything else is sent
   };
 
   static constexpr Duration kAnnouncePatience = std::chrono::seconds(3);

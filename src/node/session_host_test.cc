@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,8 @@ class SessionHostTest : public testing::Test {
             {.standing = false,
              .lifetime = {.idle_cost_per_second = 1,
                           .invocation_cost = 0.01,
-                          .round_trip = {.initial = milliseconds(1)}}},
+                          .round_trip = {.initial = milliseconds(1)}},
+             .on_pong = [this] { sent_at_pong_.push_back(control_.sent.size()); }},
             [] { return wire::NodeFill{}; },
             [this](SessionId session, wire::ByeTotals) { ended_.push_back(session); }) {}
 
@@ -49,6 +51,7 @@ class SessionHostTest : public testing::Test {
 
   net::EventLoop loop_{"test"};
   ControlForTest control_;
+  std::vector<std::size_t> sent_at_pong_;
   std::vector<SessionId> ended_;
   SessionHost host_;
 };
@@ -63,6 +66,17 @@ TEST_F(SessionHostTest, ASessionIsPongAndByeAndAcceptsInBetween) {
   EXPECT_THAT(control_.sent, ElementsAre(FrameType::kPong, FrameType::kBye));
   EXPECT_THAT(ended_, ElementsAre(kSession));
   EXPECT_FALSE(host_.Accepts());
+}
+
+TEST_F(SessionHostTest, TellsOfEachPongWhenItIsSentAndNothingElse) {
+  host_.Open(kSession, Opening::kRequest);
+  host_.Announce();
+  EXPECT_THAT(sent_at_pong_, IsEmpty()) << "there is no link yet";
+  host_.SetControl(&control_);
+  EXPECT_THAT(sent_at_pong_, ElementsAre(1U));
+  host_.OnPing(kSession);
+  EXPECT_THAT(sent_at_pong_, ElementsAre(1U, 2U));
+  AwaitEnd();
 }
 
 TEST_F(SessionHostTest, ItsTimeRunsFromItsPongWhateverTheLinksTook) {

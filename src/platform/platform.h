@@ -61,6 +61,7 @@ struct InstanceEnd {
 
 // How a session ended.
 struct SessionEnd {
+  InstanceId instance = {};    // that had it; 0: none had, or the platform does not know
   std::optional<Error> fault;  // it did not return in order, or never ran
   bool reclaimed = false;      // the fault: the platform took the instance away
   bool ran = true;             // an instance had it, and it is billed
@@ -74,6 +75,8 @@ struct InstanceCounts {
   std::size_t busy = 0;
   std::size_t idle = 0;    // between sessions, running
   std::size_t frozen = 0;  // between sessions, stopped
+  // In sum of all that live and that have ended; never falls. None: the platform does not know.
+  std::optional<Duration> lived = {};
 };
 
 class Observer {
@@ -83,7 +86,8 @@ class Observer {
   virtual void OnInstanceReady(const Instance& instance) = 0;
   // The instance and its memory are gone. Only if traits.tells_ends.
   virtual void OnInstanceEnded(const Instance& instance, const InstanceEnd& end) = 0;
-  // The invocation returned, or failed. Once for each, before OnInstanceEnded of its instance.
+  // The invocation returned, or failed. Once for each time that it ran, which is more than once
+  // where a platform repeats invocations, and before OnInstanceEnded of its instance.
   virtual void OnSessionEnded(NodeId node, SessionId session, const SessionEnd& end) = 0;
 };
 

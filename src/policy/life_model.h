@@ -35,6 +35,7 @@ class LifeModel {
     double cut = 0;
     double never_dials_again = 0;
     double duplicate = 0;
+    double repeat = 0;
   };
 
   struct Instance {
@@ -46,6 +47,7 @@ class LifeModel {
     bool alive = true;
     SessionId session;  // 0: idle
     bool backup = false;
+    bool copy = false;  // it has an invocation that another instance has too
     std::set<Chunk> chunks;
     std::vector<std::function<void()>> socket;  // what waits for the next session
     TimePoint frozen_until = TimePoint::min();
@@ -131,7 +133,8 @@ class LifeModel {
             .reclaim = Rate(0.3),
             .cut = Rate(0.2),
             .never_dials_again = Rate(0.5),
-            .duplicate = Rate(0.3)};
+            .duplicate = Rate(0.3),
+            .repeat = Rate(0.2)};
   }
 
   Random random_;

@@ -4,7 +4,8 @@
 //
 // The platform delays and fails invocations, wakes any idle instance or makes a new one, reclaims
 // idle ones, crashes and freezes busy ones, kills those that run for too long, and may keep to
-// itself that an invocation returned. The network delays messages in their order, delivers PONG
+// itself that an invocation returned. It may run one a second time, in a new instance that it then
+// has no more use for. The network delays messages in their order, delivers PONG
 // and BYE a second time much later, and cuts links; a node dials again, or does not. What reaches a
 // sleeping instance waits in its socket. Which of these a life has, and how often, is drawn from
 // the seed ("swarm testing"): a life without one fault goes deeper into the others.
@@ -350,7 +351,7 @@ class LifeSimulation : private LifeModel {
     if (Chance(faults_.invoke_fails)) {
       Count("invocations failed");
       open_.erase(invoke.session);
-      Do(machine_.OnInvokeFailed(invoke.session, now_));
+      Do(machine_.OnInvokeRefused(invoke.session, now_));
       return;
     }
     Instance& instance = PickInstance();
@@ -365,7 +366,13 @@ class LifeSimulation : private LifeModel {
     for (auto& message : std::exchange(instance.socket, {})) message();
     if (instance.backup) Synchronize(instance);
     Arm(instance);
-    const SessionId session = invoke.session;
+    KillWhenTooLong(instance, invoke.session);
+    if (instance.backup || !Chance(faults_.repeat)) return;
+    After(Between(Duration(0), std::chrono::seconds(1)),
+          [this, invoke] { Repeat(invoke.session); });
+  }
+
+  void KillWhenTooLong(Instance& instance, SessionId session) {
     After(lifetime_options_.maximum, [this, &instance, session] {
       if (instance.session != session) return;
       if (now_ > instance.frozen_until) Violate("a session ran into the platform's maximum");
@@ -373,10 +380,26 @@ class LifeSimulation : private LifeModel {
     });
   }
 
+  // Runs the invocation again, beside the instance that has answered it.
+  void Repeat(SessionId session) {
+    if (machine_.session() != session || !seen_.contains(session)) return;
+    Count("repeated invocations");
+    instances_.emplace_back(InstanceId(random_()), lifetime_options_);
+    Instance& copy = instances_.back();
+    copy.copy = true;
+    copy.session = session;
+    copy.lifetime.Start(now_, now_, SessionLifetime::Opening::kRequest);
+    Dial(copy);
+    SendPong(copy);
+    Arm(copy);
+    KillWhenTooLong(copy, session);
+  }
+
   Instance& PickInstance() {
     std::vector<Instance*> idle;
     for (Instance& instance : instances_) {
-      if (instance.alive && instance.session == SessionId()) idle.push_back(&instance);
+      if (instance.alive && instance.session == SessionId() && !instance.copy)
+        idle.push_back(&instance);
     }
     if (!idle.empty()) return *idle[random_.Below(idle.size())];
     instances_.emplace_back(InstanceId(random_()), lifetime_options_);
@@ -424,9 +447,10 @@ class LifeSimulation : private LifeModel {
   }
 
   // The platform tells that an invocation is over.
-  void TellEnd(SessionId session, bool ok) {
+  void TellEnd(SessionId session, InstanceId instance, bool ok) {
     unseen_ = unseen_ || !seen_.contains(session);
-    Do(ok ? machine_.OnInvokeSucceeded(session, now_) : machine_.OnInvokeFailed(session, now_));
+    Do(ok ? machine_.OnInvokeSucceeded(session, instance, now_)
+          : machine_.OnInvokeFailed(session, instance, now_));
   }
 
   void SendPong(Instance& instance) {
@@ -492,12 +516,13 @@ class LifeSimulation : private LifeModel {
 
   void EndSession(Instance& instance) {
     const SessionId session = std::exchange(instance.session, SessionId());
-    open_.erase(session);
+    if (!instance.copy) open_.erase(session);
     Count("sessions");
-    ToProxy(instance, true, [this, session] { Do(machine_.OnBye(session, now_)); });
+    ToProxy(instance, true,
+            [this, session, id = instance.id] { Do(machine_.OnBye(session, id, now_)); });
     if (!Chance(faults_.end_untold)) {
       After(Between(Duration(0), std::chrono::milliseconds(50)),
-            [this, session] { TellEnd(session, true); });
+            [this, session, id = instance.id] { TellEnd(session, id, true); });
     }
     if (!Chance(faults_.reclaim)) return;
     After(Between(Duration(0), std::chrono::seconds(60)), [this, &instance] {
@@ -511,10 +536,10 @@ class LifeSimulation : private LifeModel {
     Cut(instance);
     const SessionId session = std::exchange(instance.session, SessionId());
     if (session == SessionId()) return;
-    open_.erase(session);
+    if (!instance.copy) open_.erase(session);
     if (Chance(faults_.end_untold)) return;
     After(Between(Duration(0), std::chrono::seconds(1)),
-          [this, session] { TellEnd(session, false); });
+          [this, session, id = instance.id] { TellEnd(session, id, false); });
   }
 
   void Dial(Instance& instance) {

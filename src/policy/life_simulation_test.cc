@@ -51,6 +51,7 @@ TEST(LifeSimulation, HoldsItsPromisesInEveryLife) {
                            "preflights",
                            "primaries found",
                            "reclaims",
+                           "repeated invocations",
                            "requests given up",
                            "requeues",
                            "sessions",

@@ -109,12 +109,16 @@ void Meter::Add(const Session& session, std::uint64_t count) {
   sums_.at(static_cast<std::size_t>(session.cause)).Add(added);
 }
 
-void Meter::AddPoolTime(std::uint64_t nodes, const NodeSize& size, Duration elapsed) {
+void Meter::AddPoolTime(std::uint64_t nodes, const NodeSize& size, Duration elapsed,
+                        std::optional<Duration> lived) {
   CHECK(size.memory_bytes <= kMemoryMax, "{} bytes", size.memory_bytes);
   const Wide time = Product(Ns(elapsed), nodes);
   AddTo(pool_ns_, time);
   AddTo(pool_byte_ns_, Product(time, size.memory_bytes));
   AddTo(pool_milli_cpu_ns_, Product(time, size.milli_vcpus));
+  const Wide living = lived ? Ns(*lived) : time;
+  AddTo(lived_byte_ns_, Product(living, size.memory_bytes));
+  AddTo(lived_milli_cpu_ns_, Product(living, size.milli_vcpus));
 }
 
 void Meter::AddRequests(std::uint64_t count) {
@@ -127,6 +131,8 @@ void Meter::Merge(const Meter& other) {
   AddTo(pool_ns_, other.pool_ns_);
   AddTo(pool_byte_ns_, other.pool_byte_ns_);
   AddTo(pool_milli_cpu_ns_, other.pool_milli_cpu_ns_);
+  AddTo(lived_byte_ns_, other.lived_byte_ns_);
+  AddTo(lived_milli_cpu_ns_, other.lived_milli_cpu_ns_);
   AddTo(requests_, other.requests_);
 }
 
@@ -136,12 +142,14 @@ SessionSums Meter::Total() const {
   return total;
 }
 
-double Meter::CacheGbHours() const {
-  return GbSeconds(pool_byte_ns_) / kSecondsPerHour;
+StandingHours Meter::WholePool(double hours) const {
+  return {GbSeconds(pool_byte_ns_) / kSecondsPerHour, Hours(pool_milli_cpu_ns_) / kMilli, hours};
 }
 
-StandingHours Meter::Standing(double hours) const {
-  return {CacheGbHours(), Hours(pool_milli_cpu_ns_) / kMilli, hours};
+StandingHours Meter::Standing(const Price& price, double hours) const {
+  const auto* hourly = price.instance_hours();
+  if (hourly == nullptr || hourly->whole_machines) return WholePool(hours);
+  return {GbSeconds(lived_byte_ns_) / kSecondsPerHour, Hours(lived_milli_cpu_ns_) / kMilli, hours};
 }
 
 CostReport Meter::Report(const Price& price, Duration elapsed, const Price* provisioned,
@@ -155,16 +163,19 @@ CostReport Meter::Report(const Price& price, Duration elapsed, const Price* prov
     report.causes.at(i) = CostOf(price, sums_.at(i), report.hours);
     report.dollars += report.causes.at(i).dollars;
   }
-  const StandingHours standing = Standing(report.hours);
+  const StandingHours standing = Standing(price, report.hours);
+  report.standing_gb_hours = standing.gb_hours;
+  report.standing_vcpu_hours = standing.vcpu_hours;
   if (const auto* hourly = price.instance_hours()) {
     report.standing_dollars = StandingDollars(*hourly, standing);
     report.dollars += report.standing_dollars;
   }
   report.dollars_per_hour = PerHour(report.dollars, report.hours);
-  report.cache_gb_hours = standing.gb_hours;
-  report.cache_vcpu_hours = standing.vcpu_hours;
+  const StandingHours pool = WholePool(report.hours);
+  report.cache_gb_hours = pool.gb_hours;
+  report.cache_vcpu_hours = pool.vcpu_hours;
   report.requests = requests_;
-  report.dollars_per_gb_hour = Quotient(report.dollars, standing.gb_hours);
+  report.dollars_per_gb_hour = Quotient(report.dollars, pool.gb_hours);
   report.dollars_per_million_requests =
       Quotient(report.dollars * kMillion, static_cast<double>(requests_));
   report.duty_cycle =
@@ -172,13 +183,13 @@ CostReport Meter::Report(const Price& price, Duration elapsed, const Price* prov
   if (provisioned != nullptr) {
     const auto* hourly = provisioned->instance_hours();
     CHECK(hourly != nullptr, "{} is not priced by the hour", provisioned->name);
-    report.provisioned = Beside(*provisioned, StandingDollars(*hourly, standing), report);
+    report.provisioned = Beside(*provisioned, StandingDollars(*hourly, pool), report);
   }
   if (storage != nullptr) {
     const auto* stored = storage->storage();
     CHECK(stored != nullptr, "{} is no storage", storage->name);
     const double dollars =
-        standing.gb_hours / kHoursPerMonth * stored->dollars_per_gb_month +
+        pool.gb_hours / kHoursPerMonth * stored->dollars_per_gb_month +
         static_cast<double>(requests_) * stored->read_dollars_per_million / kMillion;
     report.storage = Beside(*storage, dollars, report);
   }

@@ -89,6 +89,8 @@ struct CostReport {
   double hours = 0;
   std::array<CauseCost, kCauseCount> causes;  // by Cause
   double standing_dollars = 0;                // of what is billed by the hour, whatever it does
+  double standing_gb_hours = 0;               // that these dollars are for; the pool's if there are
+  double standing_vcpu_hours = 0;             // none
   double dollars = 0;                         // causes + standing
   double dollars_per_hour = 0;
   double cache_gb_hours = 0;    // memory of the pool * time
@@ -111,9 +113,12 @@ class Meter {
   // REQUIRES: durations of 0 to 10 years; init == 0 unless the session is cold.
   void Add(const Session& session, std::uint64_t count = 1);
 
-  // Counts that `nodes` nodes of `size` were in the pool for `elapsed`, asleep or awake. On a
-  // platform that bills by the hour this is what is billed. REQUIRES: elapsed >= 0.
-  void AddPoolTime(std::uint64_t nodes, const NodeSize& size, Duration elapsed);
+  // Counts that `nodes` nodes of `size` were in the pool for `elapsed`, asleep or awake, and that
+  // their instances lived for `lived` in sum; none: one of each node, all the time. What is billed
+  // by the hour is what lives, since a pod that is gone reserves nothing; of whole machines it is
+  // the pool, since those stay rented. REQUIRES: no negative time.
+  void AddPoolTime(std::uint64_t nodes, const NodeSize& size, Duration elapsed,
+                   std::optional<Duration> lived = std::nullopt);
 
   // Counts requests of clients, for the price of a million.
   void AddRequests(std::uint64_t count);
@@ -138,14 +143,18 @@ class Meter {
  private:
   using Wide = SessionSums::Wide;
 
-  double CacheGbHours() const;
-  StandingHours Standing(double hours) const;
+  // What a pool of nodes that all live has.
+  StandingHours WholePool(double hours) const;
+  // What `price` bills by the hour.
+  StandingHours Standing(const Price& price, double hours) const;
 
   BillingRule billing_;
   std::array<SessionSums, kCauseCount> sums_{};
   Wide pool_ns_ = 0;            // nodes * time
   Wide pool_byte_ns_ = 0;       // their memory * time
   Wide pool_milli_cpu_ns_ = 0;  // their CPU * time
+  Wide lived_byte_ns_ = 0;      // the same of instances
+  Wide lived_milli_cpu_ns_ = 0;
   std::uint64_t requests_ = 0;
 };
 

@@ -42,7 +42,7 @@ RC_GTEST_PROP(MeterProperty, CausesSumToTheTotalAndMergingEqualsMeteringAllEvent
     Meter& part = parts[*rc::gen::inRange<int>(0, 2)];
     for (Meter* meter : {&all, &part}) {
       meter->Add(session);
-      meter->AddPoolTime(3, session.size, session.duration);
+      meter->AddPoolTime(3, session.size, session.duration, session.duration * 2);
       meter->AddRequests(2);
     }
   }
@@ -140,6 +140,29 @@ TEST(Meter, BillsStandingPodsByWhatTheyRequestWhetherAwakeOrNot) {
   EXPECT_DOUBLE_EQ(report.cache_gb_hours, 60);
   EXPECT_DOUBLE_EQ(report.cache_vcpu_hours, 15);
   EXPECT_DOUBLE_EQ(report.of(Cause::kServing).vcpu_seconds, 1800);
+}
+
+TEST(Meter, APodThatIsGoneReservesNothing) {
+  const Price pods{"pods", "", "", "", InstanceHoursPrice{0.0049, 0.0445, 0, 0, 0, false}};
+  Meter meter(pods.Billing());
+  meter.AddPoolTime(10, {2 * kGiB, 500}, hours(3), hours(6));
+  const CostReport report = meter.Report(pods, hours(3), &pods, nullptr);
+  EXPECT_NEAR(report.standing_dollars, 12 * 0.0049 + 3 * 0.0445, 1e-12);
+  EXPECT_DOUBLE_EQ(report.standing_gb_hours, 12);
+  EXPECT_DOUBLE_EQ(report.standing_vcpu_hours, 3);
+  EXPECT_DOUBLE_EQ(report.cache_gb_hours, 60) << "the memory that clients are offered";
+  EXPECT_NEAR(report.provisioned->dollars, 60 * 0.0049 + 15 * 0.0445, 1e-12);
+}
+
+TEST(Meter, MachinesStayRentedWhenTheirPodsAreGone) {
+  const Price rented{"own", "", "", "", InstanceHoursPrice{0, 0, 1.5, 10, 0, true}};
+  Price shared = rented;
+  std::get<InstanceHoursPrice>(shared.terms).whole_machines = false;
+  Meter meter(rented.Billing());
+  meter.AddPoolTime(10, {2 * kGiB, 500}, hours(3), hours(6));
+  EXPECT_DOUBLE_EQ(meter.Report(rented, hours(3), nullptr, nullptr).standing_dollars, 2 * 3 * 1.5);
+  EXPECT_DOUBLE_EQ(meter.Report(shared, hours(3), nullptr, nullptr).standing_dollars, 1.2 * 1.5)
+      << "others have the rest";
 }
 
 }  // namespace

@@ -103,15 +103,33 @@ Actions NodeMachine::OnPeerDemand(TimePoint now) {
   return {Invoke{peer_.id, Purpose::kBackup}};
 }
 
-Actions NodeMachine::OnInvokeSucceeded(SessionId session, TimePoint now) {
+bool NodeMachine::IsOthers(SessionId session, InstanceId instance) const {
+  if (session == SessionId() || instance == InstanceId()) return false;
+  if (session == peer_.id && peer_.ready) return instance != peer_instance_;
+  const bool primarys = (session == primary_.id && primary_.ready) || session == returning_;
+  return primarys && instance != instance_;
+}
+
+Actions NodeMachine::OnInvokeSucceeded(SessionId session, InstanceId instance, TimePoint now) {
+  if (IsOthers(session, instance)) return {};
   return EndSession(session, End::kInOrder, now);
 }
 
-Actions NodeMachine::OnInvokeFailed(SessionId session, TimePoint now) {
+Actions NodeMachine::OnInvokeFailed(SessionId session, InstanceId instance, TimePoint now) {
+  if (IsOthers(session, instance)) return {};
   return EndSession(session, End::kFailed, now);
 }
 
-Actions NodeMachine::OnBye(SessionId session, TimePoint now) {
+Actions NodeMachine::OnInvokeRefused(SessionId session, TimePoint now) {
+  // Who has answered runs: what could not start was to repeat it.
+  const bool answered =
+      (session == primary_.id && primary_.ready) || (session == peer_.id && peer_.ready);
+  if (answered) return {};
+  return EndSession(session, End::kFailed, now);
+}
+
+Actions NodeMachine::OnBye(SessionId session, InstanceId instance, TimePoint now) {
+  if (IsOthers(session, instance)) return {};
   const bool returns =
       session != SessionId() && session == primary_.id && options_.return_grace > Duration(0);
   if (returns) returns_by_ = now + options_.return_grace;
@@ -191,15 +209,13 @@ Actions NodeMachine::OnPong(SessionId session, InstanceId instance, TimePoint ru
 
 void NodeMachine::OnPrimaryPong(InstanceId instance, TimePoint runs_until, TimePoint now,
                                 Actions& actions) {
-  if (state_ == State::kActive) {
-    // A second copy of one invocation: the one that answered first has the session.
-    if (instance != instance_) return;
-  } else if (instance == peer_instance_ && LookForPrimary(runs_until, now, actions)) {
-    return;
-  } else if (IsNew(instance) && peer_instance_ != InstanceId() && primary_.beside_peer) {
+  // Of two instances that have one invocation, the one that answered first has the session.
+  if (primary_.ready && instance != instance_) return;
+  if (state_ != State::kActive) {
+    if (instance == peer_instance_ && LookForPrimary(runs_until, now, actions)) return;
     // The peer was in session: that it did not answer says nothing of it.
-    return TakeOver(instance, now, actions);
-  } else {
+    if (IsNew(instance) && peer_instance_ != InstanceId() && primary_.beside_peer)
+      return TakeOver(instance, now, actions);
     AdoptPrimary(instance, now, actions);
     state_ = State::kActive;
   }

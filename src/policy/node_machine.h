@@ -18,7 +18,9 @@
 //     since it may be the one that answers.
 //   * Every session has an id that this machine made. A message with another id is stale: it
 //     changes nothing.
-//   * The first PONG of a session makes it active, on whatever link it comes.
+//   * The first PONG of a session makes it active, on whatever link it comes. A platform may run an
+//     invocation twice, in two instances at a time: the one that answered first has the session,
+//     and nothing that is heard of the other one ends it.
 //   * An instance that answers is known or not. Known ones (primary and peer) have the data that
 //     they had. An unknown one is new and empty, and then those that were idle are lost, since the
 //     platform would have woken them; before that, nothing is declared lost. (One exception, on
@@ -158,14 +160,16 @@ class NodeMachine {
   // Whether the peer has all that the primary has, as far as the owner knows; false at first. To be
   // told before a PONG.
   void set_peer_is_current(bool current) { peer_is_current_ = current; }
-  // The platform says that the session's invocation returned, or that it could not start or
-  // crashed.
-  Actions OnInvokeSucceeded(SessionId session, TimePoint now);
-  Actions OnInvokeFailed(SessionId session, TimePoint now);
+  // The platform says that the session's invocation returned, or that it crashed, in `instance`;
+  // 0 if it does not know.
+  Actions OnInvokeSucceeded(SessionId session, InstanceId instance, TimePoint now);
+  Actions OnInvokeFailed(SessionId session, InstanceId instance, TimePoint now);
+  // The platform says that no instance could have the session.
+  Actions OnInvokeRefused(SessionId session, TimePoint now);
   // `runs_until`: the arrival's time plus what the node promised to run.
   Actions OnPong(SessionId session, InstanceId instance, TimePoint runs_until, TimePoint now);
-  // The node's last message of a session.
-  Actions OnBye(SessionId session, TimePoint now);
+  // The last message of `instance` in a session.
+  Actions OnBye(SessionId session, InstanceId instance, TimePoint now);
   // The platform says that the instance and its memory are gone, after the end of its session.
   Actions OnInstanceGone(InstanceId instance, TimePoint now);
   // The link to the primary closed.
@@ -215,6 +219,8 @@ class NodeMachine {
   // asleep. A second invocation now could find it busy, start a new instance, and make it look
   // lost.
   bool peer_pending() const { return open(peer_) && !peer_.ready; }
+  // Another instance answered in this session first.
+  bool IsOthers(SessionId session, InstanceId instance) const;
   Session NewSession(TimePoint now);
   void TryInvoke(Purpose purpose, TimePoint now, Actions& actions);
   void Flush(Actions& actions);

@@ -50,7 +50,7 @@ class NodeMachineTest : public testing::Test {
   void Rest(InstanceId instance = kFirst) {
     const SessionId session = Activate(instance);
     machine_.OnRequestAnswered();
-    (void)machine_.OnBye(session, kNow);
+    (void)machine_.OnBye(session, instance, kNow);
     EXPECT_EQ(machine_.state(), State::kAsleep);
   }
   // The primary is kFirst in session, the peer kSecond was.
@@ -59,7 +59,7 @@ class NodeMachineTest : public testing::Test {
     (void)machine_.OnPeerDemand(kNow);
     const SessionId peer = machine_.peer_session();
     (void)machine_.OnPong(peer, kSecond, kNow, kNow);
-    (void)machine_.OnBye(peer, kNow);
+    (void)machine_.OnBye(peer, kSecond, kNow);
     return session;
   }
 
@@ -68,7 +68,7 @@ class NodeMachineTest : public testing::Test {
   SessionId WakeStalePeer() {
     const SessionId session = ActivateWithPeer();
     machine_.OnRequestAnswered();
-    (void)machine_.OnBye(session, kNow);
+    (void)machine_.OnBye(session, kFirst, kNow);
     (void)machine_.OnDemand(kLater - seconds(1));
     const SessionId woken = machine_.session();
     actions_ = machine_.OnPong(woken, kSecond, kLater + seconds(1), kLater);
@@ -135,7 +135,7 @@ TEST_F(NodeMachineTest, APlatformThatNotifiesNeedsNoPreflight) {
 TEST_F(NodeMachineTest, ByeOfAnIdleSessionPutsItToSleep) {
   const SessionId session = Activate();
   machine_.OnRequestAnswered();
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
   EXPECT_EQ(machine_.NextTick(), TimePoint::max());
 }
@@ -143,14 +143,14 @@ TEST_F(NodeMachineTest, ByeOfAnIdleSessionPutsItToSleep) {
 TEST_F(NodeMachineTest, TheEndOfAnInvocationServesAsItsBye) {
   const SessionId session = Activate();
   machine_.OnRequestAnswered();
-  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
 }
 
 TEST_F(NodeMachineTest, AByeThatCrossesARequestRequeuesItAndInvokesAtOnce) {
   const SessionId session = Activate();
-  const Actions actions = machine_.OnBye(session, kNow);
+  const Actions actions = machine_.OnBye(session, kFirst, kNow);
   EXPECT_THAT(actions, Are(RequeueUnanswered{}, Invoke{machine_.session(), Purpose::kRequest}));
   EXPECT_NE(machine_.session(), session);
   EXPECT_EQ(machine_.queued(), 1U);
@@ -161,10 +161,10 @@ TEST_F(NodeMachineTest, AByeThatCrossesARequestRequeuesItAndInvokesAtOnce) {
 
 TEST_F(NodeMachineTest, SessionsThatAnswerNothingInARowBackOff) {
   SessionId session = Activate();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   session = machine_.session();
   (void)machine_.OnPong(session, kFirst, kNow, kNow);
-  const Actions actions = machine_.OnBye(session, kNow);
+  const Actions actions = machine_.OnBye(session, kFirst, kNow);
   ASSERT_EQ(actions.size(), 2U);
   ASSERT_TRUE(std::holds_alternative<BackOff>(actions[1]));
   EXPECT_GT(std::get<BackOff>(actions[1]).until, kNow);
@@ -173,15 +173,15 @@ TEST_F(NodeMachineTest, SessionsThatAnswerNothingInARowBackOff) {
 TEST_F(NodeMachineTest, PongAndByeOfAnotherSessionChangeNothing) {
   const SessionId old = Activate();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(old, kNow);
+  (void)machine_.OnBye(old, kFirst, kNow);
   EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kAsleep);
   const SessionId session = Wake();
   EXPECT_THAT(machine_.OnPong(old, kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(old, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnInvokeFailed(old, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(old, kFirst, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeFailed(old, kFirst, kNow), IsEmpty());
   EXPECT_THAT(machine_.OnPong(SessionId(), kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(SessionId(), kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(SessionId(), kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kWaking);
   EXPECT_EQ(machine_.session(), session);
   EXPECT_EQ(machine_.instance(), kFirst);
@@ -191,6 +191,41 @@ TEST_F(NodeMachineTest, ASecondCopyOfAnInvocationDoesNotTakeTheSessionOver) {
   const SessionId session = Activate(kFirst);
   EXPECT_THAT(machine_.OnPong(session, kSecond, kNow + seconds(1), kNow), IsEmpty());
   EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, NothingOfASecondCopyEndsTheSession) {
+  const SessionId session = Activate(kFirst);
+  EXPECT_THAT(machine_.OnBye(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeSucceeded(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeFailed(session, kSecond, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnInvokeRefused(session, kNow), IsEmpty()) << "it could not start";
+  EXPECT_EQ(machine_.state(), State::kActive);
+  EXPECT_EQ(machine_.session(), session);
+  machine_.OnRequestAnswered();
+  EXPECT_THAT(machine_.OnInvokeFailed(session, kNone, kNow), IsEmpty()) << "of the one that has it";
+  EXPECT_EQ(machine_.state(), State::kAsleep);
+}
+
+TEST_F(NodeMachineTest, ASecondCopyDoesNotTakeTheSessionOverFromOneThatLostItsLink) {
+  const SessionId session = Activate(kFirst);
+  EXPECT_THAT(machine_.OnLinkLost(kNow), Are(RequeueUnanswered{}));
+  EXPECT_THAT(machine_.OnPong(session, kSecond, kNow + seconds(1), kNow), IsEmpty());
+  EXPECT_EQ(machine_.state(), State::kWaking);
+  EXPECT_EQ(machine_.instance(), kFirst);
+}
+
+TEST_F(NodeMachineTest, TheReturnOfASecondCopyIsNotThatOfTheOneThatIsAwaited) {
+  options_.return_grace = milliseconds(200);
+  NodeMachine machine(options_, kSeed);
+  (void)machine.OnDemand(kNow);
+  const SessionId session = machine.session();
+  (void)machine.OnPong(session, kFirst, kNow + seconds(1), kNow);
+  machine.OnRequestAnswered();
+  (void)machine.OnBye(session, kFirst, kNow);
+  EXPECT_THAT(machine.OnDemand(kNow), IsEmpty()) << "it may still be busy";
+  EXPECT_THAT(machine.OnInvokeSucceeded(session, kSecond, kNow), IsEmpty());
+  const Actions actions = machine.OnInvokeSucceeded(session, kFirst, kNow);
+  EXPECT_THAT(actions, Are(Invoke{machine.session(), Purpose::kRequest}));
 }
 
 TEST_F(NodeMachineTest, AKnownInstanceHasTheDataThatItHad) {
@@ -221,7 +256,7 @@ TEST_F(NodeMachineTest, ALostLinkRequeuesAndWaitsForTheSessionToShowItself) {
 
 TEST_F(NodeMachineTest, AFailedInvocationBacksOffAndIsTriedAgain) {
   const SessionId session = Wake();
-  const Actions actions = machine_.OnInvokeFailed(session, kNow);
+  const Actions actions = machine_.OnInvokeRefused(session, kNow);
   ASSERT_EQ(actions.size(), 1U);
   const TimePoint retry = std::get<BackOff>(actions[0]).until;
   EXPECT_GE(retry, kNow + options_.backoff_initial / 2);
@@ -240,7 +275,7 @@ TEST_F(NodeMachineTest, AfterTheLastTryWaitersFailAndTheNextDemandDoesNotWait) {
   int tries = 0;
   while (machine_.state() == State::kWaking) {
     ++tries;
-    actions = machine_.OnInvokeFailed(machine_.session(), now);
+    actions = machine_.OnInvokeRefused(machine_.session(), now);
     if (machine_.queued() == 0) break;
     now = machine_.NextTick();
     (void)machine_.OnTick(now);
@@ -255,7 +290,7 @@ TEST_F(NodeMachineTest, AfterTheLastTryWaitersFailAndTheNextDemandDoesNotWait) {
 }
 
 TEST_F(NodeMachineTest, AnAnswerEndsTheRowOfFailures) {
-  (void)machine_.OnInvokeFailed(Wake(), kNow);
+  (void)machine_.OnInvokeRefused(Wake(), kNow);
   (void)machine_.OnTick(machine_.NextTick());
   EXPECT_EQ(machine_.failures(), 1);
   (void)machine_.OnPong(machine_.session(), kFirst, kNow, kNow);
@@ -266,7 +301,7 @@ TEST_F(NodeMachineTest, AnAnswerEndsTheRowOfFailures) {
 
 TEST_F(NodeMachineTest, ASessionThatReturnsWithoutPongIsAFailure) {
   const SessionId session = Wake();
-  const Actions actions = machine_.OnInvokeSucceeded(session, kNow);
+  const Actions actions = machine_.OnInvokeSucceeded(session, kFirst, kNow);
   ASSERT_EQ(actions.size(), 1U);
   EXPECT_TRUE(std::holds_alternative<BackOff>(actions[0]));
 }
@@ -304,7 +339,7 @@ TEST_F(NodeMachineTest, AWarmUpInvokesASleepingNodeOnly) {
   EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kNow, kNow),
               Are(UseInstance{kFirst, Duration(0), false}));
   EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(machine_.session(), kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(machine_.session(), kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.failures(), 0);
 }
 
@@ -321,7 +356,7 @@ TEST_F(NodeMachineTest, GivenUpRequestsLeaveTheCounts) {
 }
 
 TEST_F(NodeMachineTest, AnAnswerThatTheEndOfItsSessionOvertookCountsForTheRequeuedRequest) {
-  (void)machine_.OnInvokeSucceeded(Activate(), kNow);
+  (void)machine_.OnInvokeSucceeded(Activate(), kFirst, kNow);
   EXPECT_EQ(machine_.queued(), 1U);
   machine_.OnRequestAnswered();
   EXPECT_EQ(machine_.queued(), 0U);
@@ -336,7 +371,7 @@ TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
   EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow),
               Are(PeerReady{kSecond, true}));
   EXPECT_THAT(machine_.OnPong(machine_.peer_session(), kSecond, kNow, kNow), IsEmpty());
-  EXPECT_THAT(machine_.OnBye(machine_.peer_session(), kNow), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnBye(machine_.peer_session(), kSecond, kNow), Are(PeerGone{}));
   EXPECT_EQ(machine_.session(), session);
   EXPECT_EQ(machine_.instance(), kFirst);
 }
@@ -344,7 +379,7 @@ TEST_F(NodeMachineTest, OnlyABackupAddsASecondSessionAndOneAtMost) {
 TEST_F(NodeMachineTest, APeerThatIsCurrentTakesOverAtOnce) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow + seconds(9));
   machine_.set_peer_is_current(true);
   EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kNow, kNow + seconds(9)),
@@ -355,7 +390,7 @@ TEST_F(NodeMachineTest, APeerThatIsCurrentTakesOverAtOnce) {
 TEST_F(NodeMachineTest, AnUnknownInstanceMeansThatNeitherPrimaryNorPeerWasLeft) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow + seconds(9));
   EXPECT_THAT(machine_.OnPong(machine_.session(), kThird, kNow, kNow + seconds(9)),
               Are(DeclareLost{kFirst, seconds(9)}, DeclareLost{kSecond, seconds(9)},
@@ -373,7 +408,7 @@ TEST_F(NodeMachineTest, APeerThatIsBehindWaitsWhileThePrimaryIsLookedFor) {
   // It lives, and goes on; the peer's session ends by itself.
   EXPECT_THAT(machine_.OnPong(machine_.session(), kFirst, kLater, kLater),
               Are(UseInstance{kFirst, seconds(9), false}, FlushRequests{}));
-  EXPECT_THAT(machine_.OnBye(first, kLater), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnBye(first, kSecond, kLater), Are(PeerGone{}));
   EXPECT_EQ(machine_.state(), State::kActive);
   EXPECT_EQ(machine_.peer_instance(), kSecond);
 }
@@ -393,7 +428,7 @@ TEST_F(NodeMachineTest, ANewInstanceBesideAPeerThatIsBehindMeansThatThePrimaryIs
 
 TEST_F(NodeMachineTest, APeerThatSleepsAgainWhenThePrimaryIsFoundGoneIsWoken) {
   const SessionId first = WakeStalePeer();
-  EXPECT_THAT(machine_.OnBye(first, kLater), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnBye(first, kSecond, kLater), Are(PeerGone{}));
   const Actions actions = machine_.OnPong(machine_.session(), kThird, kLater, kLater);
   EXPECT_THAT(actions,
               Are(DeclareLost{kFirst, seconds(9)}, UseInstance{kSecond, Duration(0), false},
@@ -428,7 +463,7 @@ TEST_F(NodeMachineTest, ThePeerTakesOverIfNobodyAnswersTheLookInTime) {
 
 TEST_F(NodeMachineTest, APeerWhoseSessionIsOverDoesNotTakeOverFromASlowPrimary) {
   const SessionId first = WakeStalePeer();
-  (void)machine_.OnBye(first, kLater);
+  (void)machine_.OnBye(first, kSecond, kLater);
   EXPECT_THAT(machine_.OnTick(kLater + options_.look_patience), IsEmpty());
   EXPECT_THAT(machine_.OnTick(kLater - seconds(1) + options_.wake_deadline), Are(FailWaiters{}));
   const TimePoint late = kLater + minutes(1);
@@ -450,7 +485,7 @@ TEST_F(NodeMachineTest, ThePeerTakesOverIfItIsWokenAgainAndAgain) {
 
 TEST_F(NodeMachineTest, AFailedLookIsRepeatedAfterTheBackOff) {
   WakeStalePeer();
-  const Actions failed = machine_.OnInvokeFailed(machine_.session(), kLater);
+  const Actions failed = machine_.OnInvokeFailed(machine_.session(), kNone, kLater);
   const TimePoint retry = std::get<BackOff>(failed.at(0)).until;
   const Actions again = machine_.OnTick(retry);
   EXPECT_THAT(again, Are(Invoke{machine_.session()}));
@@ -461,7 +496,7 @@ TEST_F(NodeMachineTest, AFailedLookIsRepeatedAfterTheBackOff) {
 TEST_F(NodeMachineTest, AWarmUpThatFindsAPeerThatIsBehindLooksForThePrimaryToo) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   (void)machine_.OnWarmUpDue(kLater);
   const Actions actions = machine_.OnPong(machine_.session(), kSecond, kLater, kLater);
   EXPECT_THAT(actions, Are(PeerReady{kSecond, false, seconds(9)},
@@ -471,7 +506,7 @@ TEST_F(NodeMachineTest, AWarmUpThatFindsAPeerThatIsBehindLooksForThePrimaryToo) 
 TEST_F(NodeMachineTest, WhereThePlatformSaysThatThePrimaryIsGoneNobodyLooksForIt) {
   const SessionId session = ActivateWithPeer();
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   EXPECT_THAT(machine_.OnInstanceGone(kFirst, kNow), Are(DeclareLost{kFirst, Duration(0)}));
   (void)machine_.OnDemand(kLater);
   EXPECT_THAT(machine_.OnPong(machine_.session(), kSecond, kLater, kLater),
@@ -485,7 +520,7 @@ TEST_F(NodeMachineTest, APeerInSessionTakesOverFromAPrimaryThatIsFoundGone) {
   const SessionId peer = machine_.peer_session();
   (void)machine_.OnPong(peer, kSecond, kNow + seconds(1), kNow);
   EXPECT_THAT(machine_.OnPeerDemand(kNow), Are(PeerReady{kSecond, false})) << "it is there";
-  (void)machine_.OnInvokeSucceeded(session, kNow);
+  (void)machine_.OnInvokeSucceeded(session, kFirst, kNow);
   (void)machine_.OnDemand(kNow);
   EXPECT_THAT(
       machine_.OnPong(machine_.session(), kThird, kNow, kNow),
@@ -500,10 +535,10 @@ TEST_F(NodeMachineTest, APeerThatWasInSessionWhenAnUnseenInstanceStartedTakesOve
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
   (void)machine_.OnPong(peer, kSecond, kNow, kNow);
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   // kThird starts, and returns before its PONG arrives; then the peer falls asleep.
-  (void)machine_.OnInvokeSucceeded(Wake(), kNow);
-  (void)machine_.OnBye(peer, kNow);
+  (void)machine_.OnInvokeSucceeded(Wake(), kThird, kNow);
+  (void)machine_.OnBye(peer, kSecond, kNow);
   (void)machine_.OnTick(machine_.NextTick());
   (void)machine_.OnPong(machine_.session(), kThird, kNow, kNow);
   EXPECT_EQ(machine_.instance(), kSecond);
@@ -527,7 +562,7 @@ TEST_F(NodeMachineTest, ThePrimaryWokenForItsOwnBackupIsInSessionAgain) {
                   FlushRequests{}));
   EXPECT_EQ(machine_.session(), peer);
   EXPECT_EQ(machine_.peer_session(), SessionId());
-  EXPECT_THAT(machine_.OnBye(session, kNow), IsEmpty());
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), IsEmpty());
   EXPECT_EQ(machine_.state(), State::kActive);
 }
 
@@ -535,7 +570,7 @@ TEST_F(NodeMachineTest, APrimaryAsleepIsNotInvokedWhileItMayBeTheOneThatTheBacku
   const SessionId session = Activate(kFirst);
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
-  EXPECT_THAT(machine_.OnBye(session, kNow), Are(RequeueUnanswered{}));
+  EXPECT_THAT(machine_.OnBye(session, kFirst, kNow), Are(RequeueUnanswered{}));
   EXPECT_THAT(machine_.OnDemand(kNow), IsEmpty());
   EXPECT_THAT(machine_.OnWarmUpDue(kNow), IsEmpty());
   EXPECT_EQ(machine_.NextTick(), kNow + options_.wake_deadline);
@@ -548,11 +583,11 @@ TEST_F(NodeMachineTest, WaitersForAPendingBackupFailAtTheirDeadline) {
   const SessionId session = Activate(kFirst);
   (void)machine_.OnPeerDemand(kNow);
   const SessionId peer = machine_.peer_session();
-  (void)machine_.OnBye(session, kNow);
+  (void)machine_.OnBye(session, kFirst, kNow);
   const TimePoint deadline = kNow + options_.wake_deadline;
   EXPECT_THAT(machine_.OnTick(deadline), Are(FailWaiters{}));
   EXPECT_THAT(machine_.OnDemand(deadline), Are(FailWaiters{}));
-  EXPECT_THAT(machine_.OnInvokeFailed(peer, deadline), Are(PeerGone{}));
+  EXPECT_THAT(machine_.OnInvokeRefused(peer, deadline), Are(PeerGone{}));
   const Actions actions = machine_.OnDemand(deadline);
   EXPECT_THAT(actions, Are(Invoke{machine_.session()}));
 }
@@ -561,7 +596,7 @@ TEST_F(NodeMachineTest, APeersSessionWithoutAnEndIsOverAfterThePlatformsLongest)
   const SessionId session = Activate();
   (void)machine_.OnPeerDemand(kNow + seconds(1));
   machine_.OnRequestAnswered();
-  (void)machine_.OnBye(session, kNow + seconds(2));
+  (void)machine_.OnBye(session, kFirst, kNow + seconds(2));
   const TimePoint deadline = machine_.NextTick();
   EXPECT_THAT(machine_.OnTick(deadline), Are(PeerGone{}));
   EXPECT_EQ(machine_.peer_session(), SessionId());

@@ -29,8 +29,8 @@ Duration ReclaimSchedule::Gap() {
   return std::max(Duration(1), Duration(static_cast<Duration::rep>(gap)));
 }
 
-void ReclaimSchedule::SetIdle(NodeId node, TimePoint since) {
-  if (const auto found = living_.find(node); found != living_.end())
+void ReclaimSchedule::SetIdle(Taken instance, TimePoint since) {
+  if (const auto found = living_.find(instance); found != living_.end())
     found->second.idle_since = since;
 }
 
@@ -41,7 +41,7 @@ TimePoint ReclaimSchedule::EndOf(const Living& living) const {
 
 TimePoint ReclaimSchedule::FirstEnd() const {
   TimePoint end = TimePoint::max();
-  for (const auto& [node, living] : living_) end = std::min(end, EndOf(living));
+  for (const auto& [instance, living] : living_) end = std::min(end, EndOf(living));
   return end;
 }
 
@@ -62,8 +62,8 @@ TimePoint ReclaimSchedule::Next() const {
   return TimePoint::max();
 }
 
-std::vector<NodeId> ReclaimSchedule::Due(TimePoint now) {
-  std::vector<NodeId> due;
+std::vector<ReclaimSchedule::Taken> ReclaimSchedule::Due(TimePoint now) {
+  std::vector<Taken> due;
   while (Next() <= now) {
     switch (model_.kind) {
       case Kind::kNone:
@@ -85,14 +85,14 @@ std::vector<NodeId> ReclaimSchedule::Due(TimePoint now) {
         next_ += Gap();
         break;
       case Kind::kReplay:
-        Take(model_.replay[replayed_++].node, due);
+        TakeOldest(model_.replay[replayed_++].node, due);
         break;
     }
   }
   return due;
 }
 
-void ReclaimSchedule::TakeDrawn(std::uint64_t count, std::vector<NodeId>& due) {
+void ReclaimSchedule::TakeDrawn(std::uint64_t count, std::vector<Taken>& due) {
   for (; count > 0 && !living_.empty(); --count) {
     const auto drawn =
         std::next(living_.begin(), static_cast<std::ptrdiff_t>(random_.Below(living_.size())));
@@ -100,8 +100,17 @@ void ReclaimSchedule::TakeDrawn(std::uint64_t count, std::vector<NodeId>& due) {
   }
 }
 
-void ReclaimSchedule::Take(NodeId node, std::vector<NodeId>& due) {
-  if (living_.erase(node) > 0) due.push_back(node);
+void ReclaimSchedule::TakeOldest(NodeId node, std::vector<Taken>& due) {
+  const auto oldest =
+      std::min_element(living_.begin(), living_.end(), [node](const auto& a, const auto& b) {
+        const bool of_node = a.first.node == node;
+        return of_node != (b.first.node == node) ? of_node : a.second.since < b.second.since;
+      });
+  if (oldest != living_.end() && oldest->first.node == node) Take(oldest->first, due);
+}
+
+void ReclaimSchedule::Take(Taken instance, std::vector<Taken>& due) {
+  if (living_.erase(instance) > 0) due.push_back(instance);
 }
 
 }  // namespace infinicache::policy

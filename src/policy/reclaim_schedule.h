@@ -14,6 +14,7 @@
 // in the number of living instances.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -40,22 +41,31 @@ struct ReclaimModel {
 
 class ReclaimSchedule {
  public:
+  // An instance, and the node that it is of. A node may have several at a time: each is idle, ages
+  // and is drawn for itself.
+  struct Taken {
+    NodeId node;
+    InstanceId instance;
+    friend auto operator<=>(const Taken&, const Taken&) = default;
+  };
+
   // Poisson and spikes count from `start`, and so do a replay's times.
   ReclaimSchedule(ReclaimModel model, std::uint64_t seed, TimePoint start);
 
-  // At most one instance of a node lives at a time; a second Started replaces the first.
-  void InstanceStarted(NodeId node, TimePoint now) { living_[node] = {now, TimePoint::max()}; }
-  void InstanceEnded(NodeId node) { living_.erase(node); }
-  // A session of the node's instance ended, or began: it is idle from `now` on, or no longer.
-  void InstanceIdle(NodeId node, TimePoint now) { SetIdle(node, now); }
-  void InstanceBusy(NodeId node) { SetIdle(node, TimePoint::max()); }
+  void InstanceStarted(Taken instance, TimePoint now) {
+    living_[instance] = {now, TimePoint::max()};
+  }
+  void InstanceEnded(Taken instance) { living_.erase(instance); }
+  // A session of the instance ended, or began: it is idle from `now` on, or no longer.
+  void InstanceIdle(Taken instance, TimePoint now) { SetIdle(instance, now); }
+  void InstanceBusy(Taken instance) { SetIdle(instance, TimePoint::max()); }
 
   // When Due has to be asked next; TimePoint::max() if nothing is to come. Changes when an instance
   // starts or ends.
   TimePoint Next() const;
-  // The nodes whose instances are to be reclaimed at `now`, each once. They no longer count as
-  // living. What was due while nobody asked is made up for.
-  std::vector<NodeId> Due(TimePoint now);
+  // The instances that are to be reclaimed at `now`, each once. They no longer count as living.
+  // What was due while nobody asked is made up for.
+  std::vector<Taken> Due(TimePoint now);
 
  private:
   struct Living {
@@ -63,20 +73,22 @@ class ReclaimSchedule {
     TimePoint idle_since = TimePoint::max();  // max: busy
   };
 
-  void SetIdle(NodeId node, TimePoint since);
+  void SetIdle(Taken instance, TimePoint since);
   // Of kIdle and kMaxLife: when the model takes the instance.
   TimePoint EndOf(const Living& living) const;
   TimePoint FirstEnd() const;
   Duration Gap();
-  void TakeDrawn(std::uint64_t count, std::vector<NodeId>& due);
-  void Take(NodeId node, std::vector<NodeId>& due);
+  void TakeDrawn(std::uint64_t count, std::vector<Taken>& due);
+  void Take(Taken instance, std::vector<Taken>& due);
+  // Of the node that a replay names: the one that started first.
+  void TakeOldest(NodeId node, std::vector<Taken>& due);
 
   const ReclaimModel model_;
   Random random_;
   const TimePoint start_;
   TimePoint next_ = TimePoint::max();  // kPoisson, kSpikes
   std::size_t replayed_ = 0;
-  std::map<NodeId, Living> living_;
+  std::map<Taken, Living> living_;
 };
 
 }  // namespace infinicache::policy

@@ -100,7 +100,8 @@ net::Task<Status> ControlLink::ReadFrames() {
     } else if (header->type == wire::FrameType::kBye) {
       const auto totals = wire::ParseByeTotals(meta);
       if (!totals) co_return tl::make_unexpected(totals.error());
-      handler_.OnBye(node_, SessionId(header->request), *totals, {header->offset, header->length});
+      handler_.OnBye(node_, instance_, SessionId(header->request), *totals,
+                     {header->offset, header->length});
     } else if (header->type == wire::FrameType::kSyncReport) {
       const auto report = wire::DecodeSyncReport(*header, meta);
       if (!report) co_return tl::make_unexpected(report.error());

@@ -29,8 +29,8 @@ class ControlLink {
   class Handler {
    public:
     virtual void OnPong(NodeId node, const wire::Pong& pong) = 0;
-    virtual void OnBye(NodeId node, SessionId session, const wire::ByeTotals& totals,
-                       const wire::NodeFill& fill) = 0;
+    virtual void OnBye(NodeId node, InstanceId instance, SessionId session,
+                       const wire::ByeTotals& totals, const wire::NodeFill& fill) = 0;
     // The session's backup to its peer has ended.
     virtual void OnSyncReport(NodeId node, InstanceId instance, const wire::SyncReport& report) = 0;
     virtual void OnControlLost(NodeId node, InstanceId instance) = 0;

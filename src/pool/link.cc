@@ -116,14 +116,21 @@ void Link::SetGate(Gate gate) {
   } else if (!sinks_.empty()) {
     // A node that has answered all ends its session while the answers wait here.
     answers_here_ = connected() && (reader_->buffered() > 0 || HasBytes(*socket_));
-    if (!answers_here_) Demand();
+    if (!answers_here_) DemandAgain();
   }
+}
+
+void Link::DemandAgain() {
+  const bool crossed = std::any_of(sinks_.begin(), sinks_.end(),
+                                   [this](const auto& entry) { return !IsUnsent(entry.first); });
+  if (crossed && options_.tell_pool) options_.tell_pool(node(), LinkEvent::kCrossed);
+  Demand();
 }
 
 void Link::DemandMissingAnswers() {
   if (!answers_here_ || HasBytes(*socket_)) return;
   answers_here_ = false;
-  if (!sinks_.empty()) Demand();
+  if (!sinks_.empty()) DemandAgain();
 }
 
 void Link::Grant() {

@@ -85,8 +85,9 @@ class FrameSink {
 
 // What a link asks of the pool. One demand is open at a time; it ends by an answer of the node, by
 // the loss of all requests, or is given up.
-// A kRepairDemand is one that only repair has.
-enum class LinkEvent : std::uint8_t { kDemand, kRepairDemand, kAnswered, kAbandoned };
+// A kRepairDemand is one that only repair has. kCrossed asks nothing: requests were on their way to
+// the node when its session ended, and a demand follows.
+enum class LinkEvent : std::uint8_t { kDemand, kRepairDemand, kAnswered, kAbandoned, kCrossed };
 
 // When a link may send.
 struct Gate {
@@ -217,6 +218,8 @@ class Link {
   // The connection of the instance to talk to.
   bool TakeArrived();
   void Demand();
+  // What was sent has no answer in the session that is over.
+  void DemandAgain();
   // Before a wait for more: what was sent and has no answer here has none in this session.
   void DemandMissingAnswers();
   void EndDemand(LinkEvent event);

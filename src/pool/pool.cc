@@ -114,10 +114,12 @@ void Pool::Start() {
 
 // A demand, not a warm-up: that may be over before the instance has dialled us.
 void Pool::BeginAdoption(NodeId node) {
+  at(node).adopting = true;
   if (!traits().standing) OnLinkEvent(node, LinkEvent::kDemand);
 }
 
 void Pool::EndAdoption(NodeId node, bool adopted) {
+  at(node).adopting = false;
   if (adopted) Add(stats_.instances_adopted);
   if (!traits().standing) OnLinkEvent(node, adopted ? LinkEvent::kAnswered : LinkEvent::kAbandoned);
 }
@@ -155,6 +157,9 @@ void Pool::OnLinkEvent(NodeId node, LinkEvent event) {
     case LinkEvent::kAnswered:
       machine.OnRequestAnswered();
       Apply(node, {});
+      break;
+    case LinkEvent::kCrossed:
+      Add(stats_.requests_crossed);
       break;
     case LinkEvent::kAbandoned:
       machine.OnSentAbandoned();
@@ -201,11 +206,9 @@ void Pool::OnInstanceEnded(const platform::Instance& instance, const platform::I
 void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionEnd& end) {
   Node& node = at(id);
   const TimePoint now = net::EventLoop::Now();
-  const auto open = std::find_if(node.sessions.begin(), node.sessions.end(),
-                                 [&](const OpenSession& other) { return other.id == session; });
-  if (open != node.sessions.end()) {
+  if (const OpenSession* open = FindSession(node, session, end.instance); open != nullptr) {
     if (end.ran) meter_.Add({open->cause, end.duration, options_.node_size, end.cold, end.init});
-    node.sessions.erase(open);
+    node.sessions.erase(node.sessions.begin() + (open - node.sessions.data()));
   }
   ReleasePrimary(id);
   if (end.fault && (!end.ran || !traits().tells_ends)) {
@@ -217,8 +220,19 @@ void Pool::OnSessionEnded(NodeId id, SessionId session, const platform::SessionE
   // What the platform took away, and what stood for long, had not failed.
   if (traits().standing && (end.reclaimed || end.duration > kStableAfter))
     node.machine.OnRequestAnswered();
-  Apply(id, end.fault ? node.machine.OnInvokeFailed(session, now)
-                      : node.machine.OnInvokeSucceeded(session, now));
+  if (!end.fault) return Apply(id, node.machine.OnInvokeSucceeded(session, end.instance, now));
+  Apply(id, end.ran ? node.machine.OnInvokeFailed(session, end.instance, now)
+                    : node.machine.OnInvokeRefused(session, now));
+}
+
+Pool::OpenSession* Pool::FindSession(Node& node, SessionId session, InstanceId instance) {
+  OpenSession* found = nullptr;
+  for (OpenSession& open : node.sessions) {
+    if (open.id != session) continue;
+    if (open.instance == instance) return &open;
+    if (found == nullptr && open.instance == InstanceId()) found = &open;
+  }
+  return found;
 }
 
 void Pool::OnPong(NodeId id, const wire::Pong& pong) {
@@ -229,12 +243,17 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   node.machine.set_peer_is_current(backups_ && !backups_->IsBehind(id));
   auto actions = node.machine.OnPong(pong.session, pong.instance, now + pong.runs_for, now);
   const bool woke = !was_active && node.machine.state() == policy::NodeMachine::State::kActive;
-  for (OpenSession& session : node.sessions) {
-    if (session.id != pong.session) continue;
-    if (!session.ponged) session.ponged = now;
-    if (woke) wakes_.Observe(std::chrono::duration<double>(now - session.invoked).count());
+  if (OpenSession* session = FindSession(node, pong.session, pong.instance); session != nullptr) {
+    session->instance = pong.instance;
+    if (!session->ponged) session->ponged = now;
+    if (woke) wakes_.Observe(std::chrono::duration<double>(now - session->invoked).count());
   }
+  const bool fresh = std::any_of(actions.begin(), actions.end(), [](const policy::Action& action) {
+    const auto* use = std::get_if<policy::UseInstance>(&action);
+    return use != nullptr && use->fresh;
+  });
   Apply(id, actions);
+  if (fresh && pong.fill.chunks > 0 && !node.adopting) TakeStock(id);
   if (node.machine.instance() == pong.instance) {
     shared_[id.value()].bytes_used = pong.fill.bytes_used;
     shared_[id.value()].chunks = pong.fill.chunks;
@@ -242,16 +261,23 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
   }
 }
 
-void Pool::OnBye(NodeId id, SessionId session, const wire::ByeTotals& totals,
+// One that was given up, as another was woken in its place. Some of what it has may be current.
+void Pool::TakeStock(NodeId id) {
+  LOG_INFO("instance is back that was lost node={} instance={:016x}", id.value(),
+           at(id).instance.id.value());
+  if (on_failover_) on_failover_(id, Epoch(shared_[id.value()].epoch));
+}
+
+void Pool::OnBye(NodeId id, InstanceId instance, SessionId session, const wire::ByeTotals& totals,
                  const wire::NodeFill& fill) {
   if (stopping_) return;
   Node& node = at(id);
   Add(stats_.requests_of_sessions, totals.requests);
-  if (session == node.machine.session()) {
+  if (session == node.machine.session() && instance == node.machine.instance()) {
     shared_[id.value()].bytes_used = fill.bytes_used;
     shared_[id.value()].chunks = fill.chunks;
   }
-  Apply(id, node.machine.OnBye(session, net::EventLoop::Now()));
+  Apply(id, node.machine.OnBye(session, instance, net::EventLoop::Now()));
 }
 
 void Pool::OnControlLost(NodeId id, InstanceId instance) {
@@ -299,15 +325,19 @@ void Pool::Apply(NodeId node, const policy::Actions& actions) {
 
 void Pool::Do(NodeId id, const policy::Invoke& invoke) {
   Node& node = at(id);
-  const TimePoint now = net::EventLoop::Now();
-  Add(stats_.invocations);
   if (invoke.purpose == policy::Purpose::kWarmUp) Add(stats_.warm_ups);
-  node.warm_up.OnSession(now, random_);
+  node.warm_up.OnSession(net::EventLoop::Now(), random_);
+  Invoke(id, invoke.session, invoke.purpose, CauseOf(invoke.purpose, node.wanted_for));
+}
+
+void Pool::Invoke(NodeId id, SessionId session, policy::Purpose purpose, policy::Cause cause) {
+  Node& node = at(id);
+  Add(stats_.invocations);
   if (node.sessions.size() == kOpenSessionsMax) node.sessions.erase(node.sessions.begin());
-  node.sessions.push_back({invoke.session, CauseOf(invoke.purpose, node.wanted_for), now});
+  node.sessions.push_back({session, cause, net::EventLoop::Now()});
   platform::Invocation invocation;
-  invocation.session = invoke.session;
-  invocation.purpose = invoke.purpose;
+  invocation.session = session;
+  invocation.purpose = purpose;
   if (!traits().inbound) {
     invocation.proxy = listener_.address();
     invocation.data_links = static_cast<std::uint16_t>(loops_.size());
@@ -341,7 +371,11 @@ void Pool::Do(NodeId id, const policy::FailWaiters&) {
 void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
   Node& node = at(id);
   if (warm_up_interval_) warm_up_interval_->OnFoundReclaimed(lost.idle);
-  StopControl(id, lost.instance);
+  // One that lives, though another was woken in its place, may be invoked again.
+  const bool lives = traits().tells_ends &&
+                     std::any_of(node.known.begin(), node.known.end(),
+                                 [&](const auto& other) { return other.id == lost.instance; });
+  if (!lives) StopControl(id, lost.instance);
   if (!traits().tells_ends) {
     Add(stats_.instances_ended);
     Add(stats_.instances_reclaimed);
@@ -349,7 +383,6 @@ void Pool::Do(NodeId id, const policy::DeclareLost& lost) {
                 fmt::format("found out after {:.3f} s asleep, when another instance answered",
                             std::chrono::duration<double>(lost.idle).count()));
     LOG_INFO("instance was reclaimed node={} instance={:016x}", id.value(), lost.instance.value());
-    std::erase_if(node.known, [&](const auto& other) { return other.id == lost.instance; });
   }
   if (backups_) backups_->OnReclaimed();
   const bool has_peer = node.machine.peer_instance() != InstanceId();
@@ -480,7 +513,7 @@ policy::Meter Pool::Metered() const {
     for (const OpenSession& session : node->sessions)
       if (session.ponged) meter.Add({session.cause, now - *session.ponged, options_.node_size});
   }
-  meter.AddPoolTime(nodes_.size(), options_.node_size, uptime());
+  meter.AddPoolTime(nodes_.size(), options_.node_size, uptime(), platform_.Count().lived);
   return meter;
 }
 
@@ -489,12 +522,29 @@ std::optional<Duration> Pool::warm_up_interval() const {
   return warm_up_interval_->Get();
 }
 
+Status Pool::CheckNode(NodeId node) const {
+  if (node.value() < nodes_.size()) return {};
+  return Fail(ErrorCode::kNotFound, fmt::format("there is no node {}; nodes are 0 to {}",
+                                                node.value(), nodes_.size() - 1));
+}
+
 Status Pool::Reclaim(NodeId node) {
-  if (node.value() >= nodes_.size()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("there is no node {}; nodes are 0 to {}",
-                                                  node.value(), nodes_.size() - 1));
-  }
+  if (auto known = CheckNode(node); !known) return known;
   return platform_.Reclaim(node);
+}
+
+Status Pool::RepeatInvocation(NodeId id) {
+  if (auto known = CheckNode(id); !known) return known;
+  const Node& node = at(id);
+  const SessionId session = node.machine.session();
+  const auto open = std::find_if(node.sessions.begin(), node.sessions.end(),
+                                 [&](const OpenSession& other) { return other.id == session; });
+  if (open == node.sessions.end()) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("node {} is in no session; ask while it serves", id.value()));
+  }
+  Invoke(id, session, policy::Purpose::kRequest, open->cause);
+  return {};
 }
 
 std::size_t Pool::active() const {

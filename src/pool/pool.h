@@ -67,6 +67,7 @@ struct PoolStats {
   Counter preflights{0};            // PINGs
   Counter demands{0};               // of links that may not send
   Counter requests_of_sessions{0};  // as the nodes told at their end
+  Counter requests_crossed{0};      // a link's, with the end of their node's session
   Counter wakes_too_late{0};        // requests gave up the wait for a node
   Counter failovers{0};             // by an instance that is a copy of the one before
 };
@@ -85,8 +86,9 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     on_instance_lost_ = std::move(callback);
   }
 
-  // Called, on the control loop, when an instance took over that is a copy of the one before, as
-  // `epoch`. Which chunks it has is to be found out, and told by EndFailover.
+  // Called, on the control loop, when an instance took over that is a copy of the one before, or
+  // was the node's some time ago, as `epoch`. Which chunks it has is to be found out, and told by
+  // EndFailover.
   void set_on_failover(std::function<void(NodeId, Epoch)> callback) {
     on_failover_ = std::move(callback);
   }
@@ -136,6 +138,10 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   // Has the platform take a node's instance away. Errors: kNotFound (no such node, or it has no
   // instance).
   Status Reclaim(NodeId node);
+  // Has the platform run the invocation of a node's open session once more, as a provider does that
+  // repeats one of which it has not heard. Errors: kNotFound (no such node), kUnavailable (it is
+  // in no session).
+  Status RepeatInvocation(NodeId node);
 
   void OnInstanceReady(const platform::Instance& instance) override;
   void OnInstanceEnded(const platform::Instance& instance,
@@ -148,6 +154,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     policy::Cause cause = policy::Cause::kServing;
     TimePoint invoked;
     std::optional<TimePoint> ponged = {};
+    InstanceId instance = {};  // that ponged
   };
   struct Node {
     Node(net::EventLoop& loop, const policy::NodeMachine::Options& options, std::uint64_t seed,
@@ -168,17 +175,23 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     bool round_over = false;                             // the primary is to be told
     SessionId peer_session;                              // of the last round
     SessionId session;                                   // the machine's, as it was last seen
+    bool adopting = false;  // its instance may be one that an earlier server has left
   };
   // Connections of nodes whose handshake is under way.
   static constexpr std::size_t kArrivingMax = 1024;
-  // Instances of a node that are remembered: primary, peer, and those before them.
-  static constexpr std::size_t kKnownMax = 4;
+  // Instances of a node that are remembered: primary, peer, and those before or beside them.
+  static constexpr std::size_t kKnownMax = 8;
 
   Node& at(NodeId node) { return *nodes_[node.value()]; }
+  // Errors: kNotFound.
+  Status CheckNode(NodeId node) const;
+  void Invoke(NodeId node, SessionId session, policy::Purpose purpose, policy::Cause cause);
+  // The open session that an instance has, or might have got: of two of one id, its own.
+  static OpenSession* FindSession(Node& node, SessionId session, InstanceId instance);
   policy::NodeMachine::Options MachineOptions() const;
   void OnLinkEvent(NodeId node, LinkEvent event);
   void OnPong(NodeId node, const wire::Pong& pong) override;
-  void OnBye(NodeId node, SessionId session, const wire::ByeTotals& totals,
+  void OnBye(NodeId node, InstanceId instance, SessionId session, const wire::ByeTotals& totals,
              const wire::NodeFill& fill) override;
   void OnSyncReport(NodeId node, InstanceId instance, const wire::SyncReport& report) override;
   void OnControlLost(NodeId node, InstanceId instance) override;
@@ -214,6 +227,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void UpdateGate(NodeId node);
   void UpdateState(NodeId node);
   void SetTick(NodeId node);
+  // The node's instance holds chunks of which we do not know.
+  void TakeStock(NodeId node);
   // The node's chunks in this epoch are gone.
   void Lose(NodeId node);
   void Announce(NodeId node, Epoch epoch, const platform::Instance& instance, bool copy);

@@ -393,6 +393,7 @@ class SleepingLinkTest : public testing::Test {
     options.gate = kClosed;
     options.tell_pool = [this](NodeId, LinkEvent event) {
       if (event == LinkEvent::kDemand) ++demands_;
+      if (event == LinkEvent::kCrossed) ++crossings_;
     };
     sleeping_.emplace(loop_, shared_, options);
     loop_.Spawn(sleeping_->Run());
@@ -436,6 +437,7 @@ class SleepingLinkTest : public testing::Test {
   std::optional<Link> sleeping_;
   net::Socket* socket_ = nullptr;
   int demands_ = 0;
+  int crossings_ = 0;
 };
 
 TEST_F(SleepingLinkTest, ARequestWaitsForTheGateAndAsksForItOnce) {
@@ -469,6 +471,7 @@ TEST_F(SleepingLinkTest, WhatIsUnansweredWhenTheAnswersHereAreTakenNeedsAnotherS
   sleeping_->SetGate(kClosed);
   EXPECT_EQ(demands_, 0);
   net::RunUntil(loop_, [&] { return demands_ == 1; });
+  EXPECT_EQ(crossings_, 1);
   EXPECT_EQ(sink_.frames.size(), 1U);
 }
 
@@ -477,6 +480,15 @@ TEST_F(SleepingLinkTest, ARequestThatCrossedTheEndOfTheSessionNeedsAnotherOne) {
   Ask(sink_);
   sleeping_->SetGate(kClosed);
   EXPECT_EQ(demands_, 1);
+  EXPECT_EQ(crossings_, 1);
+}
+
+TEST_F(SleepingLinkTest, ARequestThatWaitsHasNotCrossedTheEndOfASession) {
+  Ask(sink_);
+  sleeping_->SetGate({true, TimePoint::min() + Duration(1)});
+  sleeping_->SetGate(kClosed);
+  EXPECT_EQ(demands_, 1);
+  EXPECT_EQ(crossings_, 0);
 }
 
 TEST_F(SleepingLinkTest, ASuspectThatFallsAsleepOrIsReplacedIsNoneAnyMore) {

@@ -126,6 +126,22 @@ def test_an_always_on_pool_is_billed_by_the_hour(start) -> None:
     assert "\nstanding " in ask(server, "cost").out
 
 
+def test_pods_that_are_gone_cost_nothing(start) -> None:
+    server = start(preset="knative-like", warm_up="off", cold_start="10ms..50ms",
+                   reclaim="idle:300ms", reclaim_drain="0s", reclaim_grace="0s", **SMALL)
+    use(server)
+
+    def gone() -> dict | None:
+        cost = cost_of(server)
+        return None if any(cost["instances"].values()) else cost
+    first = wait_until(gone, "every pod is gone", 60)
+    check_sums(first)
+    last = wait_until(lambda: (cost := cost_of(server))["hours"] > first["hours"] and cost,
+                      "time goes by")
+    assert first["standing"]["dollars"] == last["standing"]["dollars"] > 0
+    assert first["provisioned"]["dollars"] < last["provisioned"]["dollars"]
+
+
 def test_an_idle_pool_costs_far_less_than_the_same_memory_provisioned(start) -> None:
     server = start(preset="lambda-like", warm_up="1s", **SMALL)
     use(server)

@@ -73,18 +73,21 @@ def test_what_was_written_before_the_sleep_is_read_back(server: Server) -> None:
 @pytest.mark.parametrize(("value", "needed"), [(SMALL, 1), (LARGE, DATA)],
                          ids=["replicated", "coded"])
 def test_a_read_wakes_the_nodes_that_it_needs(server: Server, value: Value, needed: int) -> None:
-    # A machine that is busy elsewhere may make a node late: then another is asked, or it sleeps
-    # before the read has gone on. So one of some reads has to be as it should.
-    woken = []
-    for _ in range(5):
-        wait_until_asleep(server)
-        before = invocations(server)
-        server.check([value])
-        wait_until_asleep(server)
-        woken.append(invocations(server) - before)
-        if woken[-1] == needed:
-            break
-    assert min(woken) == needed, f"reads of {value} woke {woken} nodes"
+    holders = set(server.holders(value.key).values())
+    wait_until_asleep(server)
+    before = {node.id: processes.switches(node.pid) for node in server.nodes() if node.pid}
+    sessions, hedges = invocations(server), server.metrics()("infinicache_hedges_total")
+    server.check([value])
+    wait_until_asleep(server)
+    woken = {node.id for node in server.nodes()
+             if node.pid and processes.switches(node.pid) != before[node.id]}
+    sessions = invocations(server) - sessions
+    hedges = int(server.metrics()("infinicache_hedges_total") - hedges)
+    # Whose answer is late, as on a machine that is busy elsewhere, is raced by another node.
+    assert woken <= holders
+    assert needed <= len(woken) <= needed + hedges, f"{woken} were woken, {hedges} as hedges"
+    # A session may be over before its answer has been read here: its node is then asked once more.
+    assert len(woken) <= sessions <= 2 * len(woken), f"{sessions} sessions of {len(woken)} nodes"
 
 
 def test_a_read_whose_nodes_sleep_again_before_it_is_done_goes_on(server: Server) -> None:
@@ -188,6 +191,56 @@ def test_no_node_outlives_a_server_that_is_killed_while_they_sleep(start, preset
     assert server.wait_for_end() == -signal.SIGKILL
     server.wait_for_no_process()
     server.destroy()
+
+
+def hand_over(server: Server, node: int) -> None:
+    """Runs an invocation of the node twice, until its other instance has the next one."""
+    before = server.nodes()[node].instance
+
+    def repeated() -> bool:
+        with Client(server.port) as client:
+            client.send("GET", LARGE.key)
+            found = any(server.admin(f"/api/v1/test/repeat?node={node}", "POST")[0] == 200
+                        for _ in range(20))
+            LARGE.check(client.read_reply(), "read meanwhile")
+        return found
+
+    def handed_over() -> bool:
+        wait_until(repeated, f"node {node} is invoked twice")
+        wait_until_asleep(server)
+        wait_until(lambda: server.admin_json("/api/v1/cost")["instances"]["busy"] == 0,
+                   "both instances sleep")
+        server.check([LARGE])
+        return server.nodes()[node].instance != before
+    wait_until(handed_over, f"another instance of node {node} answers", 120)
+
+
+@pytest.mark.parametrize("preset", ["lambda-like", "knative-like"])
+def test_an_instance_that_was_given_up_and_comes_back_serves_and_keeps_nothing_stale(
+        start, preset: str) -> None:
+    # As many nodes as an object has chunks: each is needed, also by repair.
+    server = start(nodes=DATA + PARITY, preset=preset, test_hooks="on", **FAST)
+    values = [LARGE, Value("overwritten", 1_500_000)]
+    server.fill(values)
+    node = server.holders(LARGE.key)[0]
+    first = server.nodes()[node].instance
+    hand_over(server, node)
+    values[1] = Value("overwritten", 1_500_000, version=2)
+    server.fill(values[1:])
+    server.wait_until_whole([value.key for value in values])
+    hand_over(server, node)
+    assert server.nodes()[node].instance == first
+    server.check(values, "of which it has stale chunks")
+    # Of which the server is told by the node's next session.
+    wait_until(lambda: server.check(values) or all(
+        server.is_whole(value.key) for value in values) and
+        sum(each.chunks for each in server.nodes()) == len(values) * (DATA + PARITY),
+        "every chunk that is stored is one of the objects'")
+    server.check(values, "afterwards")
+    assert server.metrics()("infinicache_objects_lost_total") == 0
+    wait_until_asleep(server)
+    wait_until(lambda: server.metrics()("infinicache_sessions_total") == invocations(server),
+               "each time that an invocation ran is billed")
 
 
 # --- Nobody asks --------------------------------------------------------------------------------

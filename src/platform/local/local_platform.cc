@@ -30,6 +30,10 @@ constexpr std::size_t kLineBytesMax = 4096;
 // From SIGKILL to the end: the kernel frees the process's memory.
 constexpr auto kReapPatience = std::chrono::seconds(5);
 
+policy::ReclaimSchedule::Taken ToTaken(const Instance& instance) {
+  return {instance.node, instance.id};
+}
+
 void KillAndReap(ProcessHost& host, pid_t pid) {
   constexpr int kPollMillis = 1;
   kill(pid, SIGKILL);
@@ -126,9 +130,11 @@ void LocalPlatform::Invoke(NodeId node, const Invocation& invocation) {
   const TimePoint now = net::EventLoop::Now();
   const Duration delay = DrawColdStart();
   if (delay == Duration(0)) return Start(node, invocation, now);
-  auto& timer = cold_starts_[invocation.session] = std::make_unique<net::Timer>(control_);
-  timer->Start(delay, [this, node, invocation, now] {
-    cold_starts_.erase(invocation.session);
+  // By a number of their own: two may be of one session, when an invocation is repeated.
+  const std::uint64_t number = ++last_cold_start_;
+  auto& timer = cold_starts_[number] = std::make_unique<net::Timer>(control_);
+  timer->Start(delay, [this, number, node, invocation, now] {
+    cold_starts_.erase(number);
     Start(node, invocation, now);
   });
 }
@@ -164,7 +170,7 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
   process.session = invocation.session;
   process.session_began = net::EventLoop::Now();
   if (!process.cold) process.invoked = process.session_began;
-  reclaims_.InstanceBusy(process.instance.node);
+  reclaims_.InstanceBusy(ToTaken(process.instance));
   if (std::exchange(process.frozen, false)) kill(process.pid, SIGCONT);
   const std::string line = InvocationLine(invocation);
   // A pipe takes so short a line whole or not at all. If its reader is at its end, OnExit says so.
@@ -173,6 +179,10 @@ void LocalPlatform::Deliver(Process& process, const Invocation& invocation) {
     return;
   }
   process.session_timer.Start(options_.traits.session_max, [this, &process] {
+    // Who has returned may have said so while we did not run.
+    const SessionId session = process.session;
+    if (process.output_watch) OnOutput(process);
+    if (process.session != session || process.fault) return;
     GiveUp(process, {ErrorCode::kDeadlineExceeded,
                      fmt::format("the session ran for {} s, the longest that the platform allows",
                                  options_.traits.session_max / std::chrono::seconds(1))});
@@ -190,8 +200,11 @@ void LocalPlatform::FailLater(NodeId node, SessionId session, const Error& error
 
 InstanceCounts LocalPlatform::Count() const {
   InstanceCounts counts;
+  Duration lived = lived_;
+  const TimePoint now = net::EventLoop::Now();
   for (const auto& [node, processes] : processes_) {
     for (const auto& process : processes) {
+      lived += now - process->started;
       if (process->frozen) {
         ++counts.frozen;
       } else if (process->session == SessionId() && process->ready) {
@@ -201,6 +214,7 @@ InstanceCounts LocalPlatform::Count() const {
       }
     }
   }
+  counts.lived = lived;
   return counts;
 }
 
@@ -353,8 +367,8 @@ void LocalPlatform::Adopt(const Instance& instance, const std::string& ready_lin
     kill(process.pid, SIGSTOP);
     process.frozen = true;
   }
-  reclaims_.InstanceStarted(instance.node, process.started);
-  reclaims_.InstanceIdle(instance.node, process.idle_since);
+  reclaims_.InstanceStarted(ToTaken(instance), process.started);
+  reclaims_.InstanceIdle(ToTaken(instance), process.idle_since);
   observer_->OnInstanceReady(process.instance);
 }
 
@@ -391,7 +405,7 @@ void LocalPlatform::OnReady(Process& process, std::string_view line) {
   process.ready_line = line;
   DescribeRoles(process.instance.node);
   const TimePoint now = net::EventLoop::Now();
-  reclaims_.InstanceStarted(process.instance.node, now);
+  reclaims_.InstanceStarted(ToTaken(process.instance), now);
   observer_->OnInstanceReady(process.instance);
   Deliver(process, *std::exchange(process.first, std::nullopt));
   ArmReclaims();
@@ -405,7 +419,7 @@ void LocalPlatform::OnReturn(Process& process, std::string_view line) {
     process.frozen = true;
   }
   EndSession(process, std::nullopt);
-  reclaims_.InstanceIdle(process.instance.node, process.idle_since);
+  reclaims_.InstanceIdle(ToTaken(process.instance), process.idle_since);
   ArmReclaims();
 }
 
@@ -417,6 +431,7 @@ void LocalPlatform::EndSession(Process& process, std::optional<Error> fault) {
   end.fault = std::move(fault);
   end.reclaimed = end.fault && process.reclaimed;
   end.ran = process.ready;
+  end.instance = process.instance.id;
   end.cold = std::exchange(process.cold, false);
   if (end.ran) end.duration = now - process.session_began;
   if (end.ran && end.cold) end.init = process.session_began - process.invoked;
@@ -448,12 +463,9 @@ void LocalPlatform::OnExit(Process& process) {
                        was_ready ? reason
                                  : fmt::format("node {} {} before it was ready; its log says why",
                                                node.value(), reason)}));
+  lived_ += net::EventLoop::Now() - process.started;
   std::erase_if(processes_[node], [&](const auto& other) { return other.get() == &process; });
-  reclaims_.InstanceEnded(node);
-  if (const Process* other = OldestInstance(node); other != nullptr) {
-    reclaims_.InstanceStarted(node, other->started);
-    if (other->session == SessionId()) reclaims_.InstanceIdle(node, other->idle_since);
-  }
+  reclaims_.InstanceEnded(ToTaken(instance));
   ArmReclaims();
   if (was_ready && options_.traits.tells_ends) observer_->OnInstanceEnded(instance, end);
 }
@@ -498,9 +510,11 @@ void LocalPlatform::ArmReclaims() {
 }
 
 void LocalPlatform::ReclaimDue() {
-  for (const NodeId node : reclaims_.Due(net::EventLoop::Now())) {
+  for (const auto& due : reclaims_.Due(net::EventLoop::Now())) {
+    for (const auto& process : processes_[due.node])
+      if (process->instance.id == due.instance) BeginReclaim(*process);
     for (const auto& [other, processes] : processes_) {
-      if (HostOf(other) != HostOf(node)) continue;
+      if (other == due.node || HostOf(other) != HostOf(due.node)) continue;
       if (Process* process = OldestInstance(other); process != nullptr) BeginReclaim(*process);
     }
   }

@@ -137,11 +137,13 @@ class LocalPlatform final : public Platform {
   std::unique_ptr<ProcessHost> host_;  // outlives the processes
   Observer* observer_ = nullptr;
   std::map<NodeId, Processes> processes_;
-  std::map<std::uint32_t, UniqueFd> host_bandwidths_;             // by host: net::SharedRate
-  std::map<SessionId, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
+  std::map<std::uint32_t, UniqueFd> host_bandwidths_;                 // by host: net::SharedRate
+  std::map<std::uint64_t, std::unique_ptr<net::Timer>> cold_starts_;  // invoked, no process yet
+  std::uint64_t last_cold_start_ = 0;
   Random random_;
   policy::ReclaimSchedule reclaims_;
   net::Timer reclaim_timer_;
+  Duration lived_{0};  // of the processes that have ended, in sum
   // Shared with events that are posted: none is told after Stop.
   std::shared_ptr<bool> stopped_ = std::make_shared<bool>(false);
 };

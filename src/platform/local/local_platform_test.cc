@@ -379,6 +379,21 @@ TEST_F(LocalPlatformTest, AnIdleInstanceIsFrozenAndThawedByTheNextInvocation) {
   EXPECT_EQ(observer_.ready.size(), 1U) << "the same instance";
 }
 
+TEST_F(LocalPlatformTest, TellsHowLongItsInstancesHaveLived) {
+  Make(Options(NodeProgram()));
+  EXPECT_EQ(platform_->Count().lived, Duration(0));
+  const TimePoint before = net::EventLoop::Now();
+  const Instance instance = StartOne();
+  const auto living = platform_->Count().lived;
+  ASSERT_EQ(kill(instance.pid, SIGKILL), 0);
+  net::RunUntil(loop_, [&] { return !observer_.ended.empty(); });
+  const auto ended = platform_->Count().lived;
+  EXPECT_GT(living, Duration(0));
+  EXPECT_GE(ended, living) << "it never falls";
+  EXPECT_LE(*ended, net::EventLoop::Now() - before);
+  EXPECT_EQ(platform_->Count().lived, ended) << "who has ended lives no longer";
+}
+
 TEST_F(LocalPlatformTest, AnInvocationOfABusyNodeStartsASecondInstance) {
   LocalOptions options = FunctionOptions();
   options.traits.standing = true;  // its sessions go on
@@ -448,6 +463,22 @@ TEST_F(LocalPlatformTest, ASessionBeyondTheLongestIsEndedWithItsInstance) {
   EXPECT_EQ(observer_.sessions[0].second.fault->code, ErrorCode::kDeadlineExceeded);
   EXPECT_GE(observer_.sessions[0].second.duration, milliseconds(300));
   EXPECT_FALSE(Exists(instance.pid));
+}
+
+TEST_F(LocalPlatformTest, ASessionThatReturnedWhileNobodyLookedIsNotTooLong) {
+  const std::string returns_at_once = "echo '" + std::string(kReadyLine) + R"('
+read line; session=${line#*session\":\"}
+echo "{\"end\":\"${session%%\"*}\"}"
+read line)";
+  LocalOptions options = FunctionOptions();
+  options.node_program = Script(returns_at_once);
+  options.traits.session_max = milliseconds(300);
+  Make(options);
+  StartOne();
+  poll(nullptr, 0, 600);
+  net::RunUntil(loop_, [&] { return !observer_.sessions.empty(); });
+  EXPECT_FALSE(observer_.sessions[0].second.fault);
+  EXPECT_EQ(platform_->Count().frozen, 1U);
 }
 
 TEST_F(LocalPlatformTest, AFrozenInstanceThatIsReclaimedIsSeenOnlyByTheNextOne) {
