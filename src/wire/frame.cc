@@ -36,7 +36,7 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(kFrameTypeLast) 
     "set_expiry", "expiry_set",
     "sync",       "sync_report",
     "sync_open",  "sync_close",
-    "sync_state",
+    "sync_state", "since",
 };
 
 // Byte by byte, so that the host's endianness does not matter; compilers make one store of it.

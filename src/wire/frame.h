@@ -71,8 +71,9 @@ enum class FrameType : std::uint8_t {
   kSyncOpen,
   kSyncClose,
   kSyncState,
+  kSince,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kSyncState;
+inline constexpr FrameType kFrameTypeLast = FrameType::kSince;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);
