@@ -266,6 +266,10 @@ class Load:
             if new not in held:
                 self._note_unsettled(key, [new], math.inf)
             raise
+        except Unknown:
+            # The expiry of a large value is told after it.
+            self._models[key] = [*held, new, Held(new.value)]
+            raise
         self._unsettled.pop(key, None)
         if new.expires is not None:
             self._note_unsettled(key, [Held(new.value)])
