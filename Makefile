@@ -101,6 +101,12 @@ fuzz: build/.deps-test build/fuzz/build.ninja  ## every fuzz target for FUZZ_SEC
 	cmake --build --preset fuzz --target fuzz_programs
 	$(ASAN_ENV) tools/fuzz.sh build/fuzz/fuzz $(FUZZ_SECONDS)
 
+.PHONY: nightly
+nightly: build/.deps-test build  ## everything at once against a model, a quarter of an hour: SEED=n
+	INFINICACHE_TEST_SCALE=large INFINICACHE_TEST_SEED=$${SEED:-$$((RANDOM * 32768 + RANDOM))} \
+	  INFINICACHE_BIN_DIR=$(CURDIR)/$(RELEASE)/bin \
+	  $(PYTHON) -m pytest -q -rP -p no:cacheprovider tests/process/test_everything.py
+
 .PHONY: soak
 soak: build/.deps-test build  ## randomized tests with new seeds for SOAK_SECONDS (600); SOAK_SEED=n repeats one
 	tools/soak.sh $(RELEASE) $(SOAK_SECONDS) $(SOAK_SEED)

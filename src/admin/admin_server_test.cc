@@ -89,7 +89,8 @@ struct FakeNode {
     }
     for (;;) {
       const auto header = co_await reader.ReadHeader();
-      if (!header || *number == net::kControlLink) co_return;
+      if (!header) co_return;
+      if (*number == net::kControlLink) continue;  // told of something, and not asked
       frames.push_back(*header);
       answer.request = header->request;
       const auto sent = co_await net::SendMetaFrame(socket, answer, "");

@@ -15,10 +15,10 @@ namespace {
 
 constexpr std::size_t kSecretBytes = 32;
 
-constexpr std::array<std::string_view, 13> kShapeSettings = {
-    "preset",         "nodes",           "node-memory", "node-bandwidth", "host-bandwidth",
-    "nodes-per-host", "billing-quantum", "session-max", "price",          "price-file",
-    "code",           "node-program",    "test-hooks"};
+constexpr std::array<std::string_view, 14> kShapeSettings = {
+    "preset",         "nodes",           "node-memory",  "node-bandwidth", "host-bandwidth",
+    "nodes-per-host", "billing-quantum", "session-max",  "price",          "price-file",
+    "code",           "parity-min",      "node-program", "test-hooks"};
 
 }  // namespace
 

@@ -13,7 +13,7 @@ using testing::SizeIs;
 
 constexpr std::string_view kVersion = "1.2.3";
 
-TEST(PoolShape, DiffersWithWhateverNodesAreStartedWith) {
+TEST(PoolShape, DiffersWithWhateverNodesAreStartedWithOrJudgedBy) {
   const Settings settings;
   const auto shape = PoolShape(settings, kVersion);
   EXPECT_EQ(PoolShape(settings, kVersion), shape);
@@ -27,6 +27,9 @@ TEST(PoolShape, DiffersWithWhateverNodesAreStartedWith) {
   Settings other_preset;
   other_preset.preset = "lambda-like";
   EXPECT_NE(PoolShape(other_preset, kVersion), shape);
+  Settings other_parity;  // by which torn writes are told from lost ones
+  other_parity.parity_min = 2;
+  EXPECT_NE(PoolShape(other_parity, kVersion), shape);
 }
 
 TEST(PoolShape, IsTheSameWhateverHelpsAfterACrash) {

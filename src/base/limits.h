@@ -16,7 +16,7 @@ inline constexpr std::size_t kStripBytesMax = 128 * kKiB;
 // So far behind the start of a page lie strips in memory, of nodes and of the proxy. They are
 // copied to and from socket buffers behind a few bytes of header, and a copy by `rep movsb` takes
 // twice as long if it goes to an address that is 1 to 31 bytes ahead of its source, modulo a page
-// (docs/adr/0018-strips-off-the-page.md).
+// (docs/adr/0019-strips-off-the-page.md).
 inline constexpr std::size_t kStripPageOffset = 512;
 
 // Strips are padded to this for coding (one cache line, and the step of the coding kernels).

@@ -52,6 +52,7 @@ Cache::Cache(net::EventLoop& control, pool::Pool& pool, const Clock& clock, Cach
   });
   pool_.set_on_instance_lost(
       [this](NodeId node, pool::Epoch epoch, InstanceId id) { OnInstanceLost(node, epoch, id); });
+  pool_.set_newest_version([this] { return Version(shared_.last_version.load()); });
   pool_.set_on_failover([this](NodeId node, pool::Epoch epoch) { OnFailover(node, epoch); });
 }
 
@@ -155,7 +156,8 @@ net::Task<> Cache::FailOver(Worker& worker, pool::Place taken) {
   control_.Post([this, taken, kept = failover.kept(), listed = failover.listed()] {
     EndFailover(taken, kept, listed);
   });
-  co_await failover.FreeOrphans();
+  if (!co_await failover.FreeOrphans()) co_return;
+  control_.Post([this, taken] { pool_.TellSince(taken.node, taken.epoch); });
 }
 
 void Cache::EndFailover(pool::Place taken, std::uint64_t kept, std::uint64_t listed) {

@@ -120,6 +120,12 @@ class PlatformForTest final : public platform::Platform {
   }
   platform::InstanceCounts Count() const override { return {servers_.size(), 0, 0}; }
 
+  std::vector<NodeId> Living() const {
+    std::vector<NodeId> nodes;
+    for (const auto& [node, server] : servers_) nodes.push_back(node);
+    return nodes;
+  }
+
   bool reviving = true;  // whether invocations lead to an instance
   // Does what `node` was invoked for while reviving was false.
   void Revive(NodeId node) { Invoke(node, {.session = sessions_[node]}); }
@@ -220,8 +226,10 @@ class ClusterForTest {
     second_ = std::make_unique<Proxy>(*this);
     second_->cache.Start();
     second_->pool.Start();
+    for (const NodeId node : platform_.Living()) pool().BeginAdoption(node);
     const bool stalled = std::exchange(stalled_, false);
     RunUntil([this] { return pool().active() == platform_.Count().busy; });
+    for (const NodeId node : platform_.Living()) pool().EndAdoption(node, true);
     stalled_ = stalled;
     std::vector<pool::Place> places;
     for (std::uint32_t i = 0; i < pool().size(); ++i) {

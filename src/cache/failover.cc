@@ -1,5 +1,6 @@
 #include "cache/failover.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -55,7 +56,11 @@ pool::FrameSink::Target Failover::OnData(pool::Link&, const wire::FrameHeader& h
 
 void Failover::OnFrame(pool::Link& link, const wire::FrameHeader& header) {
   link.Forget(std::exchange(request_, 0));
-  if (!IsOver()) TakePage(header);
+  if (header.type == wire::FrameType::kDeleted) {
+    freed_ = true;
+  } else if (!IsOver()) {
+    TakePage(header);
+  }
   changed_.Notify();
 }
 
@@ -84,7 +89,7 @@ void Failover::TakePage(const wire::FrameHeader& header) {
       case Verdict::kIgnore:
         break;
       case Verdict::kFree:
-        worker_.shared().reclaimer->Reclaim(taken_, entry.chunk);
+        stale_.push_back(entry.chunk);
         break;
       case Verdict::kFreeLater:
         orphans_.push_back({entry.chunk, std::move(entry.meta.key)});
@@ -113,17 +118,40 @@ Verdict Failover::Judge(Worker& worker, const wire::InventoryEntry& entry, pool:
   return object->MovePlace(chunk.index, last, taken) ? Verdict::kKeep : Verdict::kFreeLater;
 }
 
-net::Task<> Failover::FreeOrphans() {
+net::Task<bool> Failover::FreeOrphans() {
+  const bool stale_freed = co_await Free(stale_);
   const TimePoint begin = net::EventLoop::Now();
   while (!orphans_.empty() && !IsOver() && net::EventLoop::Now() < begin + kOrphanPatience)
     co_await changed_.Wait(net::EventLoop::Now() + kLookEvery);
-  if (IsOver()) co_return;
+  std::vector<ChunkId> unknown;
   for (const Orphan& orphan : orphans_) {
     const ObjectRef object = worker_.shared().directory.Find(orphan.key);
     const bool known = object != nullptr && object->version() == orphan.chunk.version &&
                        object->place(orphan.chunk.index) == taken_;
-    if (!known) worker_.shared().reclaimer->Reclaim(taken_, orphan.chunk);
+    if (!known) unknown.push_back(orphan.chunk);
   }
+  const bool unknown_freed = co_await Free(unknown);
+  const bool freed = stale_freed && unknown_freed && done_;
+  co_return freed;
+}
+
+net::Task<bool> Failover::Free(std::span<const ChunkId> chunks) {
+  TimePoint deadline = net::EventLoop::Now() + kAnswerAtMost;
+  while (!chunks.empty()) {
+    const auto batch = chunks.first(std::min(chunks.size(), wire::kChunkListMax));
+    if (IsOver() || net::EventLoop::Now() >= deadline) co_return false;
+    if (request_ == 0 && link_.available() && link_.epoch() == taken_.epoch) {
+      wire::FrameHeader header;
+      header.type = wire::FrameType::kDelete;
+      header.request = request_ = link_.Register(this);
+      link_.Send(header, wire::EncodeChunkList(batch));
+    }
+    co_await changed_.Wait(net::EventLoop::Now() + kLookEvery);
+    if (!std::exchange(freed_, false)) continue;
+    chunks = chunks.subspan(batch.size());
+    deadline = net::EventLoop::Now() + kAnswerAtMost;
+  }
+  co_return !IsOver();
 }
 
 }  // namespace infinicache::cache

@@ -8,7 +8,8 @@
 // lacks is missing (pool::NodeShared).
 //
 // A chunk of an object that is not in the directory may belong to a write that is not committed
-// yet: it is freed only if that is still so after kOrphanPatience.
+// yet: it is freed only if that is still so after kOrphanPatience. Frees are confirmed by the node,
+// since what it had missed must not be found there by a rebuild.
 //
 // Memory: a page of 64 KiB, and 24 bytes and the key for each chunk that may be freed. Cost: a
 // lookup in the directory for each chunk. Thread-safety: one event loop, the worker's.
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,8 +45,9 @@ class Failover final : private pool::FrameSink {
 
   // Ends when all chunks are listed, or cannot be: then what was not listed counts as not there.
   net::Task<> Run();
-  // Frees what belongs to nothing. After Run, and after the end of the failover was told.
-  net::Task<> FreeOrphans();
+  // Frees what belongs to nothing. After Run, and after the end of the failover was told. Whether
+  // the node has nothing of it any more.
+  net::Task<bool> FreeOrphans();
 
   std::uint64_t kept() const { return kept_; }
   std::uint64_t listed() const { return listed_; }
@@ -66,6 +69,7 @@ class Failover final : private pool::FrameSink {
 
   bool IsOver() const;
   void Ask();
+  net::Task<bool> Free(std::span<const ChunkId> chunks);
   void TakePage(const wire::FrameHeader& header);
 
   Worker& worker_;
@@ -76,10 +80,12 @@ class Failover final : private pool::FrameSink {
   std::uint64_t request_ = 0;  // 0: none is under way
   std::shared_ptr<std::string> page_;
   bool done_ = false;
+  bool freed_ = false;           // the node has answered
   std::optional<ChunkId> last_;  // of the last page
   std::uint64_t kept_ = 0;
   std::uint64_t listed_ = 0;
-  std::vector<Orphan> orphans_;
+  std::vector<ChunkId> stale_;   // to be freed at once
+  std::vector<Orphan> orphans_;  // and later
 };
 
 }  // namespace infinicache::cache

@@ -102,5 +102,16 @@ TEST_F(FailoverTest, WhatWasWrittenSinceIsNotTouched) {
   EXPECT_EQ(Failover::Judge(cluster_.worker(), entry, Next(object, 0), before), Verdict::kIgnore);
 }
 
+TEST_F(FailoverTest, WhatIsOutdatedIsGoneFromTheNodeWhenItSaysSo) {
+  const ObjectRef old = cluster_.Put("key", value_);  // kept: nobody else frees it
+  const ObjectRef current = cluster_.Put("key", value_);
+  const pool::Place place = old->place(0);
+  Failover failover(cluster_.worker(), place);
+  cluster_.Run(net::WithValue(failover.Run()));
+  EXPECT_TRUE(cluster_.Run(failover.FreeOrphans()));
+  for (const wire::InventoryEntry& entry : cluster_.InventoryOf(place.node))
+    EXPECT_EQ(entry.chunk.version, current->version());
+}
+
 }  // namespace
 }  // namespace infinicache::cache

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "cache/directory.h"
+#include "cache/object.h"
 
 namespace infinicache::cache {
 namespace {
@@ -42,8 +43,9 @@ std::size_t RunLength(const Chunks& chunks, Of of) {
 
 }  // namespace
 
-InventoryMerge::InventoryMerge(std::vector<pool::Place> sources, std::size_t nodes_lost)
-    : nodes_lost_(nodes_lost) {
+InventoryMerge::InventoryMerge(std::vector<pool::Place> sources, std::size_t nodes_lost,
+                               std::size_t parity_min)
+    : nodes_lost_(nodes_lost), parity_min_(parity_min) {
   for (const pool::Place place : sources) sources_.emplace_back().place = place;
 }
 
@@ -59,13 +61,16 @@ void InventoryMerge::AddPage(std::size_t source, std::vector<wire::InventoryEntr
 
 void InventoryMerge::GiveUp(std::size_t source) {
   sources_[source].ended = true;
+  sources_[source].counted = true;
   ++nodes_lost_;
 }
 
 void InventoryMerge::Drop(std::size_t source) {
   sources_[source].entries.clear();
   sources_[source].pages.clear();
-  if (!std::exchange(sources_[source].ended, true)) ++nodes_lost_;
+  if (std::exchange(sources_[source].ended, true)) return;
+  sources_[source].counted = true;
+  ++nodes_lost_;
 }
 
 bool InventoryMerge::MayAsk(std::size_t source) const {
@@ -91,10 +96,11 @@ std::vector<InventoryMerge::Chunk> InventoryMerge::TakeEntries() {
   const bool all = done();
   const ObjectId below = settled_below();
   std::vector<Chunk> chunks;
-  for (Source& source : sources_) {
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    Source& source = sources_[i];
     std::size_t taken = 0;
     while (!source.entries.empty() && (all || source.entries.front().chunk.object < below)) {
-      chunks.push_back({source.place, std::move(source.entries.front())});
+      chunks.push_back({source.place, i, std::move(source.entries.front())});
       source.entries.pop_front();
       ++taken;
     }
@@ -153,6 +159,7 @@ bool InventoryMerge::SettleVersion(std::span<const Chunk> chunks, WallMillis now
   found.places.resize(found.layout.code.width());
   std::vector<Orphan> others;  // a chunk that is there twice
   std::size_t distinct = 0;
+  std::size_t certain = 0;  // of these: where a newer version would show
   bool deleted = false;
   bool never_was = false;
   for (const Chunk& chunk : chunks) {
@@ -165,6 +172,7 @@ bool InventoryMerge::SettleVersion(std::span<const Chunk> chunks, WallMillis now
     if (fits && found.places[chunk.entry.chunk.index].IsNowhere()) {
       found.places[chunk.entry.chunk.index] = chunk.place;
       ++distinct;
+      if (sources_[chunk.source].since != Version()) ++certain;
     } else {
       others.push_back({chunk.place, chunk.entry.chunk});
     }
@@ -172,7 +180,7 @@ bool InventoryMerge::SettleVersion(std::span<const Chunk> chunks, WallMillis now
   const std::size_t needed = found.layout.code.data;
   const bool expired = found.expires_at != 0 && found.expires_at <= now;
   const Unreadable unreadable{found.key, found.layout.object_bytes};
-  if (!deleted && !never_was && distinct >= needed && !expired) {
+  if (!deleted && !never_was && certain >= needed && !expired) {
     out.orphans.insert(out.orphans.end(), others.begin(), others.end());
     out.found.push_back(std::move(found));
     return true;
@@ -180,12 +188,28 @@ bool InventoryMerge::SettleVersion(std::span<const Chunk> chunks, WallMillis now
   for (const Chunk& chunk : chunks) out.orphans.push_back({chunk.place, chunk.entry.chunk});
   if (deleted) return true;
   if (never_was) return false;
-  if (distinct >= needed) {
+  if (distinct >= needed && expired) {
     out.expired.push_back(unreadable);
     return true;
   }
-  (distinct + nodes_lost_ >= needed ? out.reclaimed : out.torn).push_back(unreadable);
-  return false;
+  const std::size_t to_commit = ChunksToCommit(found.layout.code, parity_min_);
+  const bool may_have_been_answered =
+      distinct >= needed || distinct + MayHaveLost(chunks) >= to_commit;
+  (may_have_been_answered ? out.reclaimed : out.torn).push_back(unreadable);
+  return may_have_been_answered;
+}
+
+std::size_t InventoryMerge::MayHaveLost(std::span<const Chunk> chunks) const {
+  const Version version = chunks.front().entry.chunk.version;
+  std::size_t nodes = nodes_lost_;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    const Source& source = sources_[i];
+    const bool is_younger = source.since == Version() || source.since >= version;
+    const auto is_its = [i](const Chunk& chunk) { return chunk.source == i; };
+    if (is_younger && !source.counted && std::none_of(chunks.begin(), chunks.end(), is_its))
+      ++nodes;
+  }
+  return nodes;
 }
 
 }  // namespace infinicache::cache

@@ -8,9 +8,16 @@
 //   - one with a chunk marked void never was the key's value: it is passed over;
 //   - one with a chunk marked deleted ends the search: the key is gone;
 //   - one with d distinct chunks is the key's value, unless it has expired;
-//   - one with fewer is passed over: a write or a delete was under way (torn), or, if the nodes
-//   that
-//     are lost could have held what is missing, its chunks are lost with them (reclaimed).
+//   - one with fewer may have been the key's value if those that can be lost make it as many as a
+//     write needs to be answered: it is lost (reclaimed), and ends the search: nothing older may
+//     come back;
+//   - one with still fewer is passed over: its write or its delete was under way (torn).
+//
+// A chunk can be lost with a node that has no instance, or with one whose instance is younger than
+// the version: a source tells since when it is its node's. One that cannot tell, because it is a
+// copy of another instance and may be behind, may lack anything. What such a source has counts
+// among the d only if a newer version would show elsewhere: d chunks must be at other sources.
+//
 // All chunks that do not belong to the value are orphans. Chunks may disagree on the expiry when a
 // change of it was under way; the earliest counts.
 //
@@ -64,13 +71,16 @@ class InventoryMerge {
   };
 
   // `sources`: the instances whose inventories are merged. `nodes_lost`: others that may have held
-  // chunks, and whose memory is gone.
-  InventoryMerge(std::vector<pool::Place> sources, std::size_t nodes_lost);
+  // chunks, and whose memory is gone. `parity_min`: as of ChunksToCommit, when they were written.
+  InventoryMerge(std::vector<pool::Place> sources, std::size_t nodes_lost, std::size_t parity_min);
 
   // The source's next entries, in order. All that it has below `listed` is listed with them; `end`:
   // all that it has.
   void AddPage(std::size_t source, std::vector<wire::InventoryEntry> entries, ObjectId listed,
                bool end);
+  // All that was written to the source's node after this version, and not freed, is listed. Zero,
+  // as it is at first: not known.
+  void SetSince(std::size_t source, Version since) { sources_[source].since = since; }
   // Nothing more comes of the source. Its instance still holds what it has listed...
   void GiveUp(std::size_t source);
   // ... or has ended, and what is not settled is gone.
@@ -93,10 +103,13 @@ class InventoryMerge {
     std::deque<wire::InventoryEntry> entries;  // not settled yet
     std::deque<std::size_t> pages;             // their sizes
     ObjectId listed;                           // all below is listed
+    Version since;
     bool ended = false;
+    bool counted = false;  // among nodes_lost_
   };
   struct Chunk {
     pool::Place place;
+    std::size_t source;
     wire::InventoryEntry entry;
   };
 
@@ -105,8 +118,12 @@ class InventoryMerge {
   // The version of `chunks`; whether older ones are of no interest any more.
   bool SettleVersion(std::span<const Chunk> chunks, WallMillis now, Settled& out) const;
 
+  // Nodes that can have lost a chunk of the version, and have none of `chunks`, which are its.
+  std::size_t MayHaveLost(std::span<const Chunk> chunks) const;
+
   std::vector<Source> sources_;
   std::size_t nodes_lost_;
+  const std::size_t parity_min_;
 };
 
 }  // namespace infinicache::cache

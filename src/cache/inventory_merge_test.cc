@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -18,6 +19,8 @@ namespace {
 using wire::InventoryEntry;
 
 constexpr WallMillis kNow = 1'000'000;
+constexpr Version kSinceEver(1);
+constexpr std::size_t kParityMin = 1;
 
 pool::Place PlaceOf(std::size_t source) {
   return {NodeId(static_cast<std::uint32_t>(source)), pool::Epoch(1)};
@@ -47,10 +50,13 @@ class InventoryMergeTest : public testing::Test {
  protected:
   using Lists = std::vector<std::vector<InventoryEntry>>;
 
-  // All of the lists, in one page each.
-  static InventoryMerge::Settled MergeAll(Lists lists, std::size_t nodes_lost = 0) {
-    InventoryMerge merge(Sources(lists.size()), nodes_lost);
+  // All of the lists, in one page each. `since`: of the first sources; those of all others are
+  // older than whatever is listed.
+  static InventoryMerge::Settled MergeAll(Lists lists, std::size_t nodes_lost = 0,
+                                          const std::vector<std::uint64_t>& since = {}) {
+    InventoryMerge merge(Sources(lists.size()), nodes_lost, kParityMin);
     for (std::size_t i = 0; i < lists.size(); ++i) {
+      merge.SetSince(i, i < since.size() ? Version(since[i]) : kSinceEver);
       std::sort(lists[i].begin(), lists[i].end(),
                 [](const auto& a, const auto& b) { return a.chunk < b.chunk; });
       merge.AddPage(i, lists[i], lists[i].empty() ? ObjectId() : lists[i].back().chunk.object,
@@ -132,6 +138,59 @@ TEST_F(InventoryMergeTest, WhatLostNodesMayHaveHeldIsReclaimedNotTorn) {
   EXPECT_EQ(MergeAll({{Entry("k", 7, 0, {4, 2})}}, 2).torn.size(), 1U);
 }
 
+// A value that was answered must not give way to the one before.
+TEST_F(InventoryMergeTest, AVersionThatMayHaveBeenWholeHidesOlderOnesAndIsALoss) {
+  const Lists lists = {{Entry("k", 7, 0), Entry("k", 3, 0)}, {Entry("k", 3, 1)}, {}};
+  const auto node_gone = MergeAll(lists, 1);
+  EXPECT_TRUE(node_gone.found.empty());
+  EXPECT_EQ(node_gone.reclaimed.size(), 1U);
+  EXPECT_EQ(node_gone.orphans.size(), 3U);
+  // The third is its node's since version 8 only: before, another instance may have had chunk 1.
+  const auto younger = MergeAll(lists, 0, {1, 1, 8});
+  EXPECT_TRUE(younger.found.empty());
+  EXPECT_EQ(younger.reclaimed.size(), 1U);
+  // It was there when version 7 was written, and would have what it was sent.
+  const auto older = MergeAll(lists, 0, {1, 1, 6});
+  ASSERT_EQ(older.found.size(), 1U);
+  EXPECT_EQ(older.found[0].version, Version(3));
+  EXPECT_EQ(older.torn.size(), 1U);
+}
+
+// With 4+2 and one parity chunk at least a write is answered when it has stored five.
+TEST_F(InventoryMergeTest, AWriteThatCannotHaveStoredEnoughToBeAnsweredIsTorn) {
+  const coding::Code code{4, 2};
+  Lists lists = {{Entry("k", 7, 0, code)}, {Entry("k", 7, 1, code)}, {Entry("k", 7, 2, code)}};
+  EXPECT_EQ(MergeAll(lists, 1).torn.size(), 1U);
+  EXPECT_EQ(MergeAll(lists, 2).reclaimed.size(), 1U);
+}
+
+TEST_F(InventoryMergeTest, ANodeThatHasAChunkOfTheVersionHasNotLostAnother) {
+  const auto settled =
+      MergeAll({{Entry("k", 7, 0, {3, 1}), Entry("k", 3, 0)}, {Entry("k", 3, 1)}}, 1, {9, 1});
+  ASSERT_EQ(settled.found.size(), 1U) << "one chunk and one lost node are not three";
+  EXPECT_EQ(settled.found[0].version, Version(3));
+}
+
+TEST_F(InventoryMergeTest, AWriteThatLostNodesCannotCompleteIsTornAndAVoidOneHidesNothing) {
+  const auto torn = MergeAll({{Entry("k", 7, 0, {4, 2}), Entry("k", 3, 0)}, {Entry("k", 3, 1)}}, 2);
+  EXPECT_EQ(torn.found.size(), 1U);
+  EXPECT_EQ(torn.torn.size(), 1U);
+  const auto never_was = MergeAll(
+      {{Entry("k", 7, 0, {2, 1}, wire::kVoidMark), Entry("k", 3, 0)}, {Entry("k", 3, 1)}}, 1);
+  EXPECT_EQ(never_was.found.size(), 1U);
+}
+
+TEST_F(InventoryMergeTest, CopiesThatMayBeBehindMakeAValueOnlyWithDChunksElsewhere) {
+  const Lists lists = {{Entry("k", 7, 0)}, {Entry("k", 7, 1)}, {Entry("k", 7, 2)}};
+  const auto one_copy = MergeAll(lists, 0, {0, 1, 1});
+  ASSERT_EQ(one_copy.found.size(), 1U);
+  EXPECT_EQ(one_copy.found[0].places[0], PlaceOf(0)) << "its bytes are those of the version";
+  const auto two_copies = MergeAll(lists, 0, {0, 0, 1});
+  EXPECT_TRUE(two_copies.found.empty());
+  EXPECT_EQ(two_copies.reclaimed.size(), 1U);
+  EXPECT_EQ(two_copies.orphans.size(), 3U);
+}
+
 TEST_F(InventoryMergeTest, ContradictoryEntriesAreOrphans) {
   InventoryEntry other_key = Entry("k", 7, 0);
   other_key.meta.key = "x";
@@ -149,7 +208,8 @@ TEST_F(InventoryMergeTest, ContradictoryEntriesAreOrphans) {
 }
 
 TEST_F(InventoryMergeTest, NothingIsSettledWhileANodeHasNotListedTheKey) {
-  InventoryMerge merge(Sources(3), 0);
+  InventoryMerge merge(Sources(3), 0, kParityMin);
+  for (std::size_t i = 0; i < 3; ++i) merge.SetSince(i, kSinceEver);
   const ObjectId key = HashKey("k");
   merge.AddPage(0, {Entry("k", 7, 0)}, key, true);
   merge.AddPage(1, {Entry("k", 7, 1)}, key, true);
@@ -163,7 +223,8 @@ TEST_F(InventoryMergeTest, NothingIsSettledWhileANodeHasNotListedTheKey) {
 
 TEST_F(InventoryMergeTest, AnEndedInstanceTakesItsChunksAlongAndOneGivenUpDoesNot) {
   for (const bool drop : {true, false}) {
-    InventoryMerge merge(Sources(2), 0);
+    InventoryMerge merge(Sources(2), 0, kParityMin);
+    for (std::size_t i = 0; i < 2; ++i) merge.SetSince(i, kSinceEver);
     const ObjectId key = HashKey("k");
     merge.AddPage(0, {Entry("k", 7, 0)}, key, true);
     merge.AddPage(1, {Entry("k", 7, 1)}, key, false);
@@ -180,7 +241,7 @@ TEST_F(InventoryMergeTest, AnEndedInstanceTakesItsChunksAlongAndOneGivenUpDoesNo
 }
 
 TEST_F(InventoryMergeTest, AFastNodeWaitsAndTheSlowestNever) {
-  InventoryMerge merge(Sources(2), 0);
+  InventoryMerge merge(Sources(2), 0, kParityMin);
   EXPECT_TRUE(merge.MayAsk(0) && merge.MayAsk(1));
   const std::string low = HashKey("a") < HashKey("b") ? "a" : "b";
   const std::string high = low == "a" ? "b" : "a";
@@ -206,10 +267,14 @@ TEST_F(InventoryMergeTest, PagesInAnyOrderSettleEachKeyOnceAsANaiveModelDoes) {
     const std::size_t nodes = 3 + random() % 5;
     const std::size_t lost = random() % 3;
     Lists lists(nodes);
+    std::vector<std::uint64_t> since(nodes, 10);
+    for (std::uint64_t& of_node : since)
+      if (random() % 4 == 0) of_node += random() % 4;
     std::map<std::string, std::map<std::uint64_t, std::vector<InventoryEntry>>> all;
+    std::map<std::pair<std::string, std::uint64_t>, std::set<std::size_t>> holders;
     for (std::size_t k = 0; k < 30; ++k) {
       const std::string key = fmt::format("key {}", k);
-      for (std::uint64_t version = 1 + random() % 2; version < 4; version += 1 + random() % 2) {
+      for (std::uint64_t version = 11 + random() % 2; version < 14; version += 1 + random() % 2) {
         const std::size_t first = random() % nodes;
         for (std::uint16_t index = 0; index < 3; ++index) {
           if (random() % 4 == 0) continue;
@@ -218,6 +283,7 @@ TEST_F(InventoryMergeTest, PagesInAnyOrderSettleEachKeyOnceAsANaiveModelDoes) {
           const InventoryEntry entry = Entry(key, version, index, {2, 1}, choices[random() % 8]);
           lists[(first + index) % nodes].push_back(entry);
           all[key][version].push_back(entry);
+          holders[{key, version}].insert((first + index) % nodes);
         }
       }
     }
@@ -238,8 +304,13 @@ TEST_F(InventoryMergeTest, PagesInAnyOrderSettleEachKeyOnceAsANaiveModelDoes) {
         if (decided) continue;
         if (has([](WallMillis at) { return at == wire::kDeletedMark; })) {
           decided = true;
-        } else if (!has([](WallMillis at) { return at == wire::kVoidMark; }) &&
-                   chunks.size() >= 2) {
+        } else if (has([](WallMillis at) { return at == wire::kVoidMark; })) {
+          continue;
+        } else if (chunks.size() < 2) {
+          decided = lost > 0;
+          for (std::size_t i = 0; i < nodes; ++i)
+            decided |= since[i] >= version->first && !holders[{key, version->first}].contains(i);
+        } else {
           decided = true;
           if (has([](WallMillis at) { return at > 0 && at <= kNow; })) continue;
           expected[key] = version->first;
@@ -248,7 +319,8 @@ TEST_F(InventoryMergeTest, PagesInAnyOrderSettleEachKeyOnceAsANaiveModelDoes) {
       }
     }
     // Pages of random sizes, from sources in a random order.
-    InventoryMerge merge(Sources(nodes), lost);
+    InventoryMerge merge(Sources(nodes), lost, kParityMin);
+    for (std::size_t i = 0; i < nodes; ++i) merge.SetSince(i, Version(since[i]));
     std::vector<std::size_t> at(nodes, 0);
     for (auto& list : lists)
       std::sort(list.begin(), list.end(),

@@ -1,5 +1,6 @@
 #include "cache/object.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/bytes.h"
@@ -24,6 +25,10 @@ pool::Place Unpack(std::uint64_t packed) {
 }
 
 }  // namespace
+
+std::size_t ChunksToCommit(coding::Code code, std::size_t parity_min) {
+  return code.data + (code.parity > 1 ? std::min<std::size_t>(parity_min, code.parity) : 0);
+}
 
 ObjectRecord::ObjectRecord(std::string key, ObjectId id, Version version,
                            coding::StripeLayout layout, std::shared_ptr<ChunkReclaimer> reclaimer)

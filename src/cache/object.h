@@ -28,6 +28,10 @@
 
 namespace infinicache::cache {
 
+// How many of its chunks a write must have stored to be answered. Beyond d as many as `parity_min`
+// says; but a code with one parity chunk may go without it, or no single node could fail meanwhile.
+std::size_t ChunksToCommit(coding::Code code, std::size_t parity_min);
+
 // Frees chunks on nodes, and tells nodes of expiries, some time later. From any thread.
 class ChunkReclaimer {
  public:

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "cache/hidden.h"
 #include "cache/room_claim.h"
 #include "coding/crc32c.h"
 
@@ -52,10 +53,7 @@ ObjectWriter::~ObjectWriter() {
 }
 
 std::size_t ObjectWriter::required() const {
-  const std::size_t parity =
-      std::min<std::size_t>(worker_.options().parity_min, layout_.code.parity);
-  // A code with one parity chunk may go without it, or no single node could fail during a write.
-  return layout_.code.data + (layout_.code.parity > 1 ? parity : 0);
+  return ChunksToCommit(layout_.code, worker_.options().parity_min);
 }
 
 std::size_t ObjectWriter::CountState(State state) const {
@@ -86,10 +84,21 @@ net::Task<> ObjectWriter::AwaitReclaim() {
     co_await worker_.loop().Sleep(kReclaimPoll);
 }
 
+// For all chunks, or as many as have room.
+std::vector<NodeId> ObjectWriter::DrawNodes() {
+  const std::uint64_t largest = record_->StoredBytes(0);
+  std::vector<NodeId> nodes;
+  if (const ObjectRef before = worker_.shared().directory.Find(record_->key()))
+    nodes = worker_.ChooseHolders(*before, MarksThatHide(*before), largest);
+  const auto others = worker_.ChooseNodes(layout_.code.width() - nodes.size(), largest, nodes);
+  nodes.insert(nodes.end(), others.begin(), others.end());
+  return nodes;
+}
+
 Status ObjectWriter::PlaceChunks() {
   const std::size_t width = layout_.code.width();
   const std::uint64_t largest = record_->StoredBytes(0);
-  const std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
+  const std::vector<NodeId> nodes = DrawNodes();
   if (nodes.size() < required()) {
     const std::size_t live = worker_.links().responsive();
     if (live < required()) {
@@ -109,7 +118,7 @@ net::Task<Status> ObjectWriter::PlaceMakingRoom() {
   const std::size_t width = layout_.code.width();
   const std::uint64_t largest = record_->StoredBytes(0);
   for (int placement = 0; placement < kPlacementsMax; ++placement) {
-    std::vector<NodeId> nodes = worker_.ChooseNodes(width, largest, {});
+    std::vector<NodeId> nodes = DrawNodes();
     const auto full = worker_.ChooseFullNodes(width - nodes.size(), largest, nodes);
     nodes.insert(nodes.end(), full.begin(), full.end());
     if (full.empty() || nodes.size() < required()) break;

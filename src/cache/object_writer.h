@@ -17,6 +17,9 @@
 // is `noeviction`. A node that turns out to be full nevertheless is made room on and asked again, a
 // few times and only while all bytes sent so far are at hand.
 //
+// An overwrite puts p+1 of its chunks on nodes that hold the version before, so that its commit
+// shows wherever that could be found again (cache/hidden.h).
+//
 // A node that fails is replaced while all bytes sent so far are still at hand (objects of at most
 // kRowsInFlight rows); else the chunk is left out, as long as d + parity_min chunks remain, and
 // repaired later. A node that makes no progress for kStallAfter while enough others do is treated
@@ -63,6 +66,7 @@ class ObjectWriter {
   std::uint64_t bytes_left() const { return layout_.object_bytes - written_; }
 
  private:
+  std::vector<NodeId> DrawNodes();
   Status PlaceChunks();
   net::Task<Status> PlaceMakingRoom();
   void PutOn(std::span<const NodeId> nodes);

@@ -15,7 +15,7 @@ constexpr Duration kLookEvery = std::chrono::milliseconds(20);
 
 Rebuilder::Rebuilder(Worker& worker, std::vector<pool::Place> sources, std::size_t nodes_lost)
     : worker_(worker),
-      merge_(sources, nodes_lost),
+      merge_(sources, nodes_lost, worker.options().parity_min),
       last_version_(worker.shared().last_version.load(std::memory_order_relaxed)),
       changed_(worker.loop()) {
   for (const pool::Place place : sources) {
@@ -115,6 +115,7 @@ void Rebuilder::TakePage(std::size_t index, const wire::FrameHeader& header) {
     return;
   }
   if (!source.last) last_version_ = std::max(last_version_, header.offset);
+  merge_.SetSince(index, Version(header.length));
   source.last = header.chunk;
   Add(worker_.stats().chunks_listed, entries->size());
   // Listed by a node that was asked anew after its link had broken.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cache/cluster_for_test.h"
+#include "cache/hidden.h"
 #include "cache/retire.h"
 
 namespace infinicache::cache {
@@ -144,6 +145,31 @@ TEST_F(RebuilderTest, ATornWriteIsDroppedAndDoesNotHideTheValueBefore) {
   EXPECT_EQ(cluster_.stats().gone.Bytes(GoneCause::kTorn), 300'000U);
   EXPECT_EQ(cluster_.stats().orphans_freed, 3U);
   AwaitChunks(6);
+}
+
+// More than p chunks of a value that was answered are lost; the one before is still there whole, as
+// its nodes slept.
+TEST_F(RebuilderTest, AnOverwrittenValueIsNotThereAgainWhenItsSuccessorIsLost) {
+  for (const bool all_of_it : {false, true}) {
+    const std::string key = all_of_it ? "all" : "some";
+    const std::size_t size = all_of_it ? 1000 : 200'000;               // three copies, or 4+2
+    const ObjectRef old = cluster_.Put(key, ContentForTest(1, size));  // kept: nothing is freed
+    std::set<NodeId> killed;
+    const ObjectRef current = cluster_.Put(key, ContentForTest(2, size));
+    EXPECT_TRUE(Hides(*current, *old));
+    for (std::size_t i = 0; i < current->layout().code.parity + 1U; ++i)
+      killed.insert(current->place(i).node);
+    // Each is followed by a new instance while the proxy lives, so that no node is missing later.
+    const std::uint64_t started = cluster_.pool().stats().instances_started;
+    for (const NodeId node : killed) cluster_.Kill(node);
+    cluster_.RunUntil(
+        [&] { return cluster_.pool().stats().instances_started == started + killed.size(); });
+    cluster_.RunUntil([&] { return cluster_.directory().Find(key) == nullptr; });
+  }
+  cluster_.Crash();
+  cluster_.Restart();
+  EXPECT_EQ(Read("some"), "absent");
+  EXPECT_EQ(Read("all"), "absent");
 }
 
 TEST_F(RebuilderTest, WhatAConditionDroppedIsNotThere) {

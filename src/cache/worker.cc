@@ -94,16 +94,21 @@ bool Worker::IsUsable(pool::Link& link) {
 }
 
 // `bytes_wanted` of the node's memory; what it has free is another matter.
+policy::NodeForPlacement Worker::ForPlacement(pool::Link& link, std::uint64_t bytes_wanted) {
+  const pool::NodeShared& shared = link.shared();
+  const bool usable =
+      IsUsable(link) && shared.bytes_limit.load(std::memory_order_relaxed) >= bytes_wanted;
+  return {link.node(), shared.FreeBytes(), usable, shared.host};
+}
+
 std::vector<policy::NodeForPlacement> Worker::NodesForPlacement(std::uint64_t bytes_wanted,
                                                                 std::span<const NodeId> excluded) {
   std::vector<policy::NodeForPlacement> nodes;
   nodes.reserve(links_.all().size());
   for (const auto& link : links_.all()) {
-    const pool::NodeShared& shared = link->shared();
-    const bool usable = IsUsable(*link) &&
-                        shared.bytes_limit.load(std::memory_order_relaxed) >= bytes_wanted &&
-                        std::find(excluded.begin(), excluded.end(), link->node()) == excluded.end();
-    nodes.push_back({link->node(), shared.FreeBytes(), usable, shared.host});
+    nodes.push_back(ForPlacement(*link, bytes_wanted));
+    if (std::find(excluded.begin(), excluded.end(), link->node()) != excluded.end())
+      nodes.back().usable = false;
   }
   return nodes;
 }
@@ -118,6 +123,16 @@ std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_b
                                         std::span<const NodeId> excluded) {
   return policy::ChooseNodes(NodesForPlacement(chunk_bytes, excluded), count, chunk_bytes,
                              HostsOf(excluded), random_);
+}
+
+std::vector<NodeId> Worker::ChooseHolders(const ObjectRecord& object, std::size_t count,
+                                          std::uint64_t chunk_bytes) {
+  std::vector<policy::NodeForPlacement> nodes;
+  for (std::size_t i = 0; i < object.width(); ++i) {
+    if (pool::Link* const link = LinkTo(object.place(i)); link != nullptr)
+      nodes.push_back(ForPlacement(*link, chunk_bytes));
+  }
+  return policy::ChooseNodes(nodes, count, chunk_bytes, {}, random_);
 }
 
 std::vector<NodeId> Worker::ChooseFullNodes(std::size_t count, std::uint64_t chunk_bytes,

@@ -131,12 +131,16 @@ class Worker {
   // there are no more.
   std::vector<NodeId> ChooseNodes(std::size_t count, std::uint64_t chunk_bytes,
                                   std::span<const NodeId> excluded);
+  // Of the nodes that hold a chunk of `object`, up to `count` with room for `chunk_bytes`.
+  std::vector<NodeId> ChooseHolders(const ObjectRecord& object, std::size_t count,
+                                    std::uint64_t chunk_bytes);
   // Distinct usable nodes that could hold `chunk_bytes` if they were emptied, none of them in
   // `excluded`: those with most room first.
   std::vector<NodeId> ChooseFullNodes(std::size_t count, std::uint64_t chunk_bytes,
                                       std::span<const NodeId> excluded);
 
  private:
+  static policy::NodeForPlacement ForPlacement(pool::Link& link, std::uint64_t bytes_wanted);
   std::vector<policy::NodeForPlacement> NodesForPlacement(std::uint64_t bytes_wanted,
                                                           std::span<const NodeId> excluded);
   std::vector<std::uint32_t> HostsOf(std::span<const NodeId> nodes);

@@ -134,6 +134,11 @@ void Connection::HandlePing(const FrameHeader& header) {
   }
 }
 
+// An instance that becomes its node's once more may lack what another one took meanwhile.
+void Connection::HandleSince(const FrameHeader& header) {
+  context_.since = std::max(context_.since, header.chunk.version);
+}
+
 void Connection::BeginRequest() {
   ++requests_;
   if (!is_sync_) context_.sessions.Begin();
@@ -163,6 +168,10 @@ void Connection::NoteChange() {
   if (is_sync_) return;
   context_.copy_of = {};
   context_.sync_open = false;
+}
+
+void Connection::NoteMissing(Version version) {
+  if (context_.since != Version()) context_.since = std::max(context_.since, version);
 }
 
 void Connection::EraseIncoming(const ChunkId& chunk) {
@@ -218,6 +227,9 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kPing:
         HandlePing(header);
+        break;
+      case FrameType::kSince:
+        HandleSince(header);
         break;
       case FrameType::kStats:
         ReplyOk(FrameType::kStatsReply, header, wire::EncodeNodeStatus(context_.Status()));
@@ -417,6 +429,7 @@ Status Connection::HandleInventory(const FrameHeader& header) {
   reply.request = header.request;
   reply.chunk = page.last;
   reply.offset = page.newest.value();
+  reply.length = context_.since.value();
   if (page.end) reply.flags = wire::kFlagLast;
   ++answered_;
   Enqueue(reply, std::move(page.entries));
@@ -455,6 +468,7 @@ void Connection::HandleSyncState(const FrameHeader& header) {
   }
   Enqueue(wire::EncodeSyncState(FrameType::kSyncState, header.request, copy_of), {});
   if (opens) copy_of.complete = false;
+  context_.since = {};
 }
 
 // Short answers tell the node's fill, so that the proxy places by fresh figures.
@@ -548,6 +562,7 @@ bool Connection::TakeStrip() {
     LOG_ERROR("stored chunk is corrupt object={:016x} version={} index={}",
               chunk.id().object.value(), chunk.id().version.value(), chunk.id().index);
     NoteChange();
+    NoteMissing(chunk.id().version);
     context_.store.RemoveCorrupt(chunk.id());
     ++answered_;
     ReplyError(header, {ErrorCode::kCorrupt, "stored strip fails its checksum"});

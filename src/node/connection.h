@@ -55,6 +55,9 @@ struct NodeContext {
   bool test_hooks = false;  // obey kCorruptForTest
   // Of whose chunks the store is a copy. Not any more once somebody else changes it.
   wire::SyncState copy_of = {};
+  // All that was written to the node after this version, and not freed, is here. Zero: not known,
+  // since the proxy has not said so, or the store is a copy.
+  Version since = {};
   bool sync_open = false;  // a round is under way, and nobody else has changed the store in it
   // The proxy begins a backup in which this instance takes part.
   std::function<void(const wire::SyncCommand&)> on_sync = {};
@@ -117,6 +120,9 @@ class Connection final : private SessionHost::Control {
   void FinishRequest();
   void SendControl(const wire::FrameHeader& header, std::string meta) override;
   void HandlePing(const wire::FrameHeader& header);
+  void HandleSince(const wire::FrameHeader& header);
+  // A chunk of this version was here and is not any more, though nobody freed it.
+  void NoteMissing(Version version);
   void EraseIncoming(const ChunkId& chunk);
   net::Task<Status> HandlePut(const wire::FrameHeader& header);
   net::Task<Status> HandleDelete(const wire::FrameHeader& header);

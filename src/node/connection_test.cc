@@ -17,6 +17,8 @@
 #include "base/bytes.h"
 #include "net/testing.h"
 #include "node/peer_for_test.h"
+#include "wire/inventory.h"
+#include "wire/session_frames.h"
 
 namespace infinicache::node {
 namespace {
@@ -457,6 +459,22 @@ TEST_F(ConnectionTest, AStoredStripThatWentBadIsAnErrorAndItsChunkIsDropped) {
   EXPECT_EQ(answers[1].header.offset, kStrip);
   EXPECT_EQ(store_.chunks(), 0U);
   ExpectError(peer.Get(Id(1), 0, 1).front(), ErrorCode::kNotFound);
+}
+
+// A rebuilt directory goes by it.
+TEST_F(ConnectionTest, AnInventoryTellsAfterWhichVersionNothingIsMissing) {
+  PeerForTest& peer = ConnectedPeer();
+  const auto told = [&] { return peer.Call(wire::EncodeInventoryRequest(1, {})).header.length; };
+  EXPECT_EQ(told(), 0U) << "nobody has said it";
+  for (const std::uint64_t newest : {50, 40}) peer.Queue(wire::EncodeSince(Version(newest)));
+  EXPECT_EQ(told(), 50U);
+  const ChunkId id{ObjectId(1), Version(60), 0};
+  PutInto(peer, id, "content");
+  ASSERT_TRUE(store_.FlipBitForTest(id, 0));
+  ExpectError(peer.Get(id, 0, 1).front(), ErrorCode::kCorrupt);
+  EXPECT_EQ(told(), 60U) << "one that went bad is missing";
+  peer.Call(wire::EncodeSyncState(FrameType::kSyncOpen, 2, {InstanceId(7), 0, false}));
+  EXPECT_EQ(told(), 0U) << "a copy may be behind";
 }
 
 TEST_F(ConnectionTest, CorruptsOnRequestOnlyWhereTestHooksAreOn) {

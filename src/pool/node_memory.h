@@ -3,7 +3,7 @@
 //
 // Only between processes of one machine, and only for nodes that stand: a chunk in it may be read
 // without asking the node for as long as the place in its record is the node's, since a chunk never
-// changes, and nobody but this proxy frees any (docs/adr/0017-mapped-reads.md).
+// changes, and nobody but this proxy frees any (docs/adr/0018-mapped-reads.md).
 //
 // Thread-safety: from any thread.
 #pragma once

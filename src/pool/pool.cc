@@ -114,13 +114,15 @@ void Pool::Start() {
 
 // A demand, not a warm-up: that may be over before the instance has dialled us.
 void Pool::BeginAdoption(NodeId node) {
-  at(node).adopting = true;
+  ++at(node).adopting;
   if (!traits().standing) OnLinkEvent(node, LinkEvent::kDemand);
 }
 
 void Pool::EndAdoption(NodeId node, bool adopted) {
-  at(node).adopting = false;
   if (adopted) Add(stats_.instances_adopted);
+  Node& its = at(node);
+  its.adopted |= adopted;
+  if (--its.adopting == 0 && !its.adopted && shared(node).epoch != 0) TellSince(node);
   if (!traits().standing) OnLinkEvent(node, adopted ? LinkEvent::kAnswered : LinkEvent::kAbandoned);
 }
 
@@ -253,7 +255,7 @@ void Pool::OnPong(NodeId id, const wire::Pong& pong) {
     return use != nullptr && use->fresh;
   });
   Apply(id, actions);
-  if (fresh && pong.fill.chunks > 0 && !node.adopting) TakeStock(id);
+  if (fresh && pong.fill.chunks > 0 && node.adopting == 0) TakeStock(id);
   if (node.machine.instance() == pong.instance) {
     shared_[id.value()].bytes_used = pong.fill.bytes_used;
     shared_[id.value()].chunks = pong.fill.chunks;
@@ -434,9 +436,19 @@ void Pool::Do(NodeId id, const policy::UseInstance& use) {
             instance.address.ToString());
   events_.Add(clock_.WallNow(), fails_over ? EventKind::kFailedOver : EventKind::kInstanceStarted,
               id, use.instance, instance.address.host.empty() ? "" : instance.address.ToString());
+  if (node.adopting == 0 && !fails_over) TellSince(id);
   Announce(id, epoch, instance, fails_over);
   if (backups_) backups_->OnPrimaryChanged(id);
   if (fails_over) FailOver(id, epoch);
+}
+
+// Before requests may be sent to it. If the message is lost with the link, that stays unknown.
+void Pool::TellSince(NodeId id) {
+  if (!newest_version_) return;
+  for (const auto& control : at(id).controls) {
+    if (control->instance() == at(id).instance.id)
+      (void)control->Send(wire::EncodeSince(newest_version_()), {});
+  }
 }
 
 void Pool::KeepStanding(NodeId id) {

@@ -92,6 +92,13 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void set_on_failover(std::function<void(NodeId, Epoch)> callback) {
     on_failover_ = std::move(callback);
   }
+  // The newest version that was given to any write. Every instance is told of it as it becomes its
+  // node's (wire::EncodeSince), but not those that have chunks already: of an earlier server, which
+  // told them, and copies.
+  void set_newest_version(std::function<Version()> newest) { newest_version_ = std::move(newest); }
+  // The copy that took over as `epoch` has nothing any more that was freed in the one before: it is
+  // told of the newest version too.
+  void TellSince(NodeId node, Epoch epoch);
   // What was stored in earlier epochs, and was not moved to `epoch`, is not there. False if
   // `epoch` is not the node's any more.
   bool EndFailover(NodeId node, Epoch epoch);
@@ -166,6 +173,8 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     TimePoint tick_at = TimePoint::max();
     Gate gate;  // as the links were told
     std::uint32_t last_epoch = 0;
+    int adopting = 0;                       // instances of an earlier server that may answer
+    bool adopted = false;                   // one of them has
     platform::Instance instance;            // the one that requests go to
     std::vector<platform::Instance> known;  // that are ready, as far as the platform tells
     std::vector<std::shared_ptr<ControlLink>> controls;
@@ -175,7 +184,6 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
     bool round_over = false;                             // the primary is to be told
     SessionId peer_session;                              // of the last round
     SessionId session;                                   // the machine's, as it was last seen
-    bool adopting = false;  // its instance may be one that an earlier server has left
   };
   // Connections of nodes whose handshake is under way.
   static constexpr std::size_t kArrivingMax = 1024;
@@ -224,6 +232,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   void AwaitFailover(NodeId node);
   void FailOver(NodeId node, Epoch epoch);
   void KeepStanding(NodeId node);
+  void TellSince(NodeId node);
   void UpdateGate(NodeId node);
   void UpdateState(NodeId node);
   void SetTick(NodeId node);
@@ -256,6 +265,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   std::size_t arriving_ = 0;
   std::function<void(NodeId, Epoch, InstanceId)> on_instance_lost_;
   std::function<void(NodeId, Epoch)> on_failover_;
+  std::function<Version()> newest_version_;
   policy::Meter meter_;
   PoolStats stats_;
   LatencyHistogram wakes_;

@@ -117,6 +117,10 @@ void Pool::FailOver(NodeId id, Epoch epoch) {
   }
 }
 
+void Pool::TellSince(NodeId node, Epoch epoch) {
+  if (!stopping_ && shared_[node.value()].epoch == epoch.value()) TellSince(node);
+}
+
 bool Pool::EndFailover(NodeId node, Epoch epoch) {
   NodeShared& shared = shared_[node.value()];
   if (shared.epoch != epoch.value()) return false;

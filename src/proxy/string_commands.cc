@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "cache/hidden.h"
 #include "cache/object_writer.h"
 #include "cache/retire.h"
 #include "cache/send_object.h"
@@ -139,6 +140,9 @@ net::Task<Result<Stored>> Store(Call& call, std::size_t index, SetOptions option
                                    options.expires_at);
   // A client that is told that nothing was set must not find it after a restart.
   if (!result.committed) co_await cache::Retire(call.worker, {&written, 1}, wire::kVoidMark);
+  // Nor may one that is told that it was set find what was there before.
+  if (const ObjectRef exposed = cache::Exposed(result, written))
+    co_await cache::Retire(call.worker, {&exposed, 1}, wire::kDeletedMark);
   // The previous value may be read for long.
   if (result.committed && options.reply_previous && result.previous != nullptr)
     result.previous->TellDeleted();
@@ -281,8 +285,13 @@ net::Task<> MSet(Call& call) {
     }
     objects.push_back(std::move(*object));
   }
-  for (ObjectRef& object : objects)
-    call.worker.Commit(std::move(object), Condition::kAlways, false);
+  std::vector<ObjectRef> exposed;
+  for (const ObjectRef& object : objects) {
+    const auto result = call.worker.Commit(object, Condition::kAlways, false);
+    if (ObjectRef older = cache::Exposed(result, object)) exposed.push_back(std::move(older));
+  }
+  objects.clear();
+  co_await cache::Retire(call.worker, exposed, wire::kDeletedMark);
   call.reply.Simple("OK");
 }
 

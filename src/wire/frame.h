@@ -73,8 +73,9 @@ enum class FrameType : std::uint8_t {
   kSyncState,
   kLocate,
   kLocated,
+  kSince,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kLocated;
+inline constexpr FrameType kFrameTypeLast = FrameType::kSince;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);

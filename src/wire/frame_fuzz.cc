@@ -1,7 +1,6 @@
 // Any bytes as a frame header and as chunk metadata: no crash, and what decodes encodes to the same
 // bytes. The header's checksum is repaired first, or the fuzzer would never get past it.
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,20 +9,20 @@
 
 #include "base/check.h"
 #include "wire/frame.h"
-#include "wire/header_crc.h"
+#include "wire/frame_for_fuzz.h"
 
 namespace infinicache::wire {
 namespace {
 
-void FuzzHeader(std::span<const std::byte> data) {
-  std::array<std::byte, kFrameHeaderBytes> bytes{};
-  std::copy_n(data.begin(), std::min(data.size(), bytes.size()), bytes.begin());
+void FuzzHeader(std::string_view data) {
+  HeaderBytes bytes{};
+  std::copy_n(std::as_bytes(std::span(data)).begin(), std::min(data.size(), bytes.size()),
+              bytes.begin());
   (void)DecodeFrameHeader(bytes);
-  const std::uint32_t crc = HeaderCrc32c(std::span(bytes).first<60>());
-  for (std::size_t i = 0; i < 4; ++i) bytes[60 + i] = static_cast<std::byte>(crc >> (8 * i));
+  bytes = HeaderBytesForFuzz(data);
   const auto header = DecodeFrameHeader(bytes);
   if (!header) return;
-  std::array<std::byte, kFrameHeaderBytes> encoded;
+  HeaderBytes encoded;
   EncodeFrameHeader(*header, encoded);
   CHECK(encoded == bytes);
 }
@@ -40,7 +39,8 @@ void FuzzMeta(std::string_view data) {
 }  // namespace infinicache::wire
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  infinicache::wire::FuzzHeader(std::as_bytes(std::span(data, size)));
-  infinicache::wire::FuzzMeta({reinterpret_cast<const char*>(data), size});
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  infinicache::wire::FuzzHeader(bytes);
+  infinicache::wire::FuzzMeta(bytes);
   return 0;
 }

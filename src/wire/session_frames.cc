@@ -37,6 +37,13 @@ Pong DecodePong(const FrameHeader& header) {
           {header.offset, header.length}};
 }
 
+FrameHeader EncodeSince(Version newest) {
+  FrameHeader header;
+  header.type = FrameType::kSince;
+  header.chunk.version = newest;
+  return header;
+}
+
 FrameHeader EncodeBye(SessionId session, InstanceId instance, const NodeFill& fill) {
   FrameHeader header;
   header.type = FrameType::kBye;

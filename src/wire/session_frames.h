@@ -1,10 +1,12 @@
-// The session's messages, on the control link: PING and PONG, and BYE with its totals.
+// The session's messages, on the control link: PING and PONG, and BYE with its totals; and what a
+// node's new instance is told first.
 //
 //   kPing  request = session
 //   kPong  request = session, object = instance, version = microseconds that the session runs on
 //          for certain, offset = bytes used, length = chunks
 //   kBye   request = session, object = instance, offset = bytes used, length = chunks;
 //          metadata: requests that were finished, microseconds since the session's start (16 bytes)
+//   kSince version = the newest one that anybody was given when the instance became its node's
 //
 // Thread-safety: free functions on values.
 #pragma once
@@ -42,6 +44,7 @@ struct ByeTotals {
 FrameHeader EncodePing(SessionId session);
 FrameHeader EncodePong(const Pong& pong);
 Pong DecodePong(const FrameHeader& header);
+FrameHeader EncodeSince(Version newest);
 // The metadata follows by EncodeByeTotals.
 FrameHeader EncodeBye(SessionId session, InstanceId instance, const NodeFill& fill);
 std::string EncodeByeTotals(const ByeTotals& totals);

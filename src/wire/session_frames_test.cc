@@ -39,6 +39,12 @@ TEST(SessionFrames, APromiseIsNeverNegativeAndNeverBeyondReason) {
   EXPECT_LE(DecodePong(header).runs_for, std::chrono::hours(365 * 24));
 }
 
+TEST(SessionFrames, ANewInstanceIsToldTheNewestVersion) {
+  const FrameHeader header = OverTheWire(EncodeSince(Version(77)));
+  EXPECT_EQ(header.type, FrameType::kSince);
+  EXPECT_EQ(header.chunk.version, Version(77));
+}
+
 TEST(SessionFrames, AByeTellsItsTotals) {
   const FrameHeader header = OverTheWire(EncodeBye(SessionId(9), InstanceId(4), {5, 6}));
   EXPECT_EQ(header.type, FrameType::kBye);

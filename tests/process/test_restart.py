@@ -7,12 +7,13 @@ was deleted is not.
 
 import contextlib
 import os
+import random
 import signal
 import threading
 import time
 
 import pytest
-from harness.resp import Client
+from harness.resp import Client, Disconnected
 from harness.server import Server, running, wait_until
 from harness.settings import KIB, MIB, rng, scaled
 from harness.values import Value
@@ -78,7 +79,8 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         # The server goes away in the middle of it.
-        with contextlib.suppress(OSError, AssertionError), Client(self._port) as client:
+        with contextlib.suppress(OSError, AssertionError, Disconnected), \
+                Client(self._port) as client:
             while True:
                 self._step(client)
 
@@ -215,6 +217,49 @@ def test_a_write_that_was_under_way_leaves_the_old_value_and_no_bytes(start) -> 
     server.restart()
     server.check([old])
     wait_until(lambda: server.bytes_used() == used, "what was not complete is freed")
+
+
+def lose_many(server: Server, keys: list[str], choose: random.Random) -> list[int]:
+    """Nodes without which more than p chunks of one of the keys are gone."""
+    holders = list(server.holders(choose.choice(keys)).values())
+    return choose.sample(holders, PARITY + 1)
+
+
+@pytest.mark.parametrize("while_it_runs", [True, False])
+def test_an_overwritten_value_does_not_come_back_when_its_successor_is_lost(
+        start, while_it_runs: bool) -> None:
+    # Sleeping nodes are not woken to free what was overwritten: it is all still there.
+    server = start(nodes=24, preset="lambda-like", cold_start="0s", repair="off")
+    choose = rng(f"restart/successor/{while_it_runs}")
+    lost = 0
+    for _ in range(scaled(3, 6, 60)):
+        with Client(server.port) as client:
+            client.call("FLUSHALL")
+        old = [Value(f"{n}/{size}", size) for size in SIZES[1:] for n in range(4)]
+        new = [Value(value.key, size, 1) for value in old for size in [choose.choice(SIZES[1:])]]
+        server.fill(old)
+        wait_until(lambda: all(node.state == "asleep" for node in server.nodes()), "all sleep")
+        server.fill(new)
+        nodes = lose_many(server, [value.key for value in new], choose)
+        processes = server.node_processes()
+        if not while_it_runs:
+            server.crash()
+        for node in nodes:
+            os.kill(processes[node], signal.SIGKILL)
+        if while_it_runs:
+            with Client(server.port) as client:  # which notices, and starts others
+                for value in new:
+                    client.get(value.key)
+            server.crash()
+        server.start()
+        with Client(server.port) as client:
+            for value in new:
+                got = client.get(value.key)
+                lost += got is None
+                if got is not None:
+                    value.check(got, f"{value} without nodes {nodes}")
+    print(f"{lost} objects were lost")
+    assert lost > 0
 
 
 # --- What else goes wrong -----------------------------------------------------------------------

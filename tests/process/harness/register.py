@@ -25,6 +25,16 @@ class Operation:
     end: float
 
 
+def numbered(value: int, size: int) -> bytes:
+    """At least eight bytes that are the number over and over, so that a mixture of two shows."""
+    return value.to_bytes(8, "big") * max(size // 8, 1)
+
+
+def number_of(data: bytes) -> int:
+    assert data == data[:8] * (len(data) // 8), "the bytes of two values are mixed"
+    return int.from_bytes(data[:8], "big")
+
+
 def violation(history: Iterable[Operation]) -> str | None:
     """What is wrong with it; None if nothing."""
     history = [Operation("write", INITIAL, -math.inf, -math.inf), *history]
