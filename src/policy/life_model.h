@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <map>
 #include <queue>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -75,6 +78,12 @@ class LifeModel {
     }
   };
 
+  struct Result {
+    std::string violation;  // of the first promise that was broken; empty: none
+    // What happened, so that a test can tell that everything did.
+    std::map<std::string, std::uint64_t> counts;
+  };
+
   explicit LifeModel(std::uint64_t seed)
       : random_(seed),
         machine_options_(DrawMachineOptions()),
@@ -85,6 +94,24 @@ class LifeModel {
     events_.push({std::max(when, now_), ++order_, std::move(run)});
   }
   void After(Duration wait, std::function<void()> run) { At(now_ + wait, std::move(run)); }
+
+  void Violate(const std::string& what) {
+    if (result_.violation.empty()) result_.violation = what;
+  }
+  void Count(const char* what) { ++result_.counts[what]; }
+  std::size_t CountRequests(bool sent) const {
+    std::size_t count = 0;
+    for (const auto& [id, request] : requests_) count += request.sent == sent ? 1 : 0;
+    return count;
+  }
+
+  std::vector<Instance*> AllInSession() {
+    std::vector<Instance*> in_session;
+    for (Instance& instance : instances_) {
+      if (instance.alive && instance.session != SessionId()) in_session.push_back(&instance);
+    }
+    return in_session;
+  }
 
   bool HasEvents() const { return !events_.empty(); }
   void RunNext() {
@@ -142,6 +169,10 @@ class LifeModel {
   SessionLifetime::Options lifetime_options_;
   Faults faults_;
   TimePoint now_{Duration(0)};
+  Result result_;
+  std::map<std::uint64_t, Request> requests_;
+  std::uint64_t last_request_ = 0;
+  std::deque<Instance> instances_;  // the dead too: messages of theirs may be under way
 
  private:
   std::uint64_t order_ = 0;

@@ -23,7 +23,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -45,11 +44,7 @@ namespace infinicache::policy {
 
 class LifeSimulation : private LifeModel {
  public:
-  struct Result {
-    std::string violation;  // of the first promise that was broken; empty: none
-    // What happened, so that a test can tell that everything did.
-    std::map<std::string, std::uint64_t> counts;
-  };
+  using LifeModel::Result;
 
   static Result Run(std::uint64_t seed) {
     LifeSimulation simulation(seed);
@@ -89,11 +84,6 @@ class LifeSimulation : private LifeModel {
     if (!requests_.empty()) Violate("requests are unresolved at the end");
   }
 
-  void Violate(const std::string& what) {
-    if (result_.violation.empty()) result_.violation = what;
-  }
-  void Count(const char* what) { ++result_.counts[what]; }
-
   void Watch() {
     for (const auto& [id, request] : requests_) {
       if (!request.sent && now_ > request.queued_since + machine_options_.wake_deadline) {
@@ -108,12 +98,6 @@ class LifeSimulation : private LifeModel {
     if (machine_.queued() != CountRequests(false)) Violate("the machine miscounts what is queued");
     if (machine_.sent() != CountRequests(true)) Violate("the machine miscounts what is sent");
   }
-  std::size_t CountRequests(bool sent) const {
-    std::size_t count = 0;
-    for (const auto& [id, request] : requests_) count += request.sent == sent ? 1 : 0;
-    return count;
-  }
-
   // --- The proxy --------------------------------------------------------------------------------
 
   void ArriveLater(TimePoint end) {
@@ -569,10 +553,7 @@ class LifeSimulation : private LifeModel {
   }
 
   void DisturbOne() {
-    std::vector<Instance*> in_session;
-    for (Instance& instance : instances_) {
-      if (instance.alive && instance.session != SessionId()) in_session.push_back(&instance);
-    }
+    const std::vector<Instance*> in_session = AllInSession();
     if (in_session.empty()) return;
     Instance& instance = *in_session[random_.Below(in_session.size())];
     if (Chance(faults_.crash)) {
@@ -598,22 +579,18 @@ class LifeSimulation : private LifeModel {
     Arm(instance);
   }
 
-  Result result_;
   NodeMachine machine_;
   WarmUpInterval warm_up_interval_;
   WarmUp warm_up_;
   bool busy_;  // requests follow each other closely
   TimePoint armed_tick_ = TimePoint::max();
   TimePoint armed_warm_up_ = TimePoint::max();
-  std::map<std::uint64_t, Request> requests_;
-  std::uint64_t last_request_ = 0;
   std::map<InstanceId, std::set<Chunk>> believed_;  // by instance, none empty
   std::set<SessionId> for_backup_;
   InstanceId used_;  // of the last UseInstance
   int looks_ = 0;    // for it, since then
   TimePoint looked_at_;
 
-  std::deque<Instance> instances_;  // the dead too: messages of theirs may be under way
   std::set<SessionId> seen_;        // sessions whose PONG arrived
   bool unseen_ = false;             // one ended before its PONG arrived
   std::map<SessionId, bool> open_;  // invocations that the platform has not ended; is it a backup?

@@ -1,9 +1,8 @@
 #include "policy/node_machine.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <chrono>
+
+#include "policy/node_machine_for_test.h"
 
 namespace infinicache::policy {
 namespace {
@@ -11,74 +10,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
-using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using State = NodeMachine::State;
-
-constexpr std::uint64_t kSeed = 23;
-constexpr TimePoint kNow{seconds(5000)};
-constexpr TimePoint kLater = kNow + seconds(9);
-constexpr InstanceId kFirst{101};
-constexpr InstanceId kSecond{102};
-constexpr InstanceId kThird{103};
-constexpr InstanceId kNone;
-
-template <typename... Each>
-auto Are(Each... actions) {
-  return ElementsAre(Action(actions)...);
-}
 
 NodeMachine::Options Notifying() {
   return {.preflight = {.notifies = true}};
 }
-
-class NodeMachineTest : public testing::Test {
- protected:
-  // A demand has invoked the node; returns the session.
-  SessionId Wake() {
-    (void)machine_.OnDemand(kNow);
-    return machine_.session();
-  }
-  // One request was sent to an active session.
-  SessionId Activate(InstanceId instance = kFirst, Duration runs_for = seconds(1)) {
-    const SessionId session = Wake();
-    (void)machine_.OnPong(session, instance, kNow + runs_for, kNow);
-    EXPECT_EQ(machine_.state(), State::kActive);
-    return session;
-  }
-  // Asleep after a session with `instance`, nothing waits.
-  void Rest(InstanceId instance = kFirst) {
-    const SessionId session = Activate(instance);
-    machine_.OnRequestAnswered();
-    (void)machine_.OnBye(session, instance, kNow);
-    EXPECT_EQ(machine_.state(), State::kAsleep);
-  }
-  // The primary is kFirst in session, the peer kSecond was.
-  SessionId ActivateWithPeer() {
-    const SessionId session = Activate(kFirst);
-    (void)machine_.OnPeerDemand(kNow);
-    const SessionId peer = machine_.peer_session();
-    (void)machine_.OnPong(peer, kSecond, kNow, kNow);
-    (void)machine_.OnBye(peer, kSecond, kNow);
-    return session;
-  }
-
-  // The primary kFirst sleeps since kNow; at kLater a demand has woken the peer, which is behind
-  // and promises a second. Returns that session; `actions_` is what followed.
-  SessionId WakeStalePeer() {
-    const SessionId session = ActivateWithPeer();
-    machine_.OnRequestAnswered();
-    (void)machine_.OnBye(session, kFirst, kNow);
-    (void)machine_.OnDemand(kLater - seconds(1));
-    const SessionId woken = machine_.session();
-    actions_ = machine_.OnPong(woken, kSecond, kLater + seconds(1), kLater);
-    return woken;
-  }
-
-  NodeMachine::Options options_;
-  NodeMachine machine_{options_, kSeed};
-  Actions actions_;
-};
 
 TEST_F(NodeMachineTest, ADemandWakesASleepingNode) {
   const Actions actions = machine_.OnDemand(kNow);
