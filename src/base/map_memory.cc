@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "base/bytes.h"
 #include "base/check.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -14,7 +13,6 @@
 namespace infinicache {
 namespace {
 constexpr std::size_t kHugePageBytes = 2 * kMiB;
-constexpr std::size_t kPageBytes = 4 * kKiB;
 }  // namespace
 
 std::byte* MapMemory(std::size_t bytes, Prefault prefault) {

@@ -7,7 +7,11 @@
 
 #include <cstddef>
 
+#include "base/bytes.h"
+
 namespace infinicache {
+
+inline constexpr std::size_t kPageBytes = 4 * kKiB;
 
 enum class Prefault : bool { kNo, kYes };
 

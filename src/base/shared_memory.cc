@@ -11,32 +11,18 @@
 #include <string>
 #include <utility>
 
+#include "base/unique_fd.h"
+
 namespace infinicache {
 namespace {
 
 constexpr int kSizeSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-// Closes what is not handed on.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-  int Release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 Result<SharedMemory> SharedMemory::Create(std::string_view name, std::uint64_t bytes) {
-  Descriptor fd(memfd_create(std::string(name).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (fd.get() < 0) return tl::make_unexpected(ErrnoError("memfd_create", errno));
+  UniqueFd fd(memfd_create(std::string(name).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return tl::make_unexpected(ErrnoError("memfd_create", errno));
   if (ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
     return tl::make_unexpected(ErrnoError("ftruncate", errno));
   if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0)
@@ -48,8 +34,8 @@ Result<SharedMemory> SharedMemory::Create(std::string_view name, std::uint64_t b
 
 Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) {
   const std::string path = fmt::format("/proc/{}/fd/{}", pid, fd);
-  const Descriptor opened(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (opened.get() < 0) return tl::make_unexpected(ErrnoError(path, errno));
+  const UniqueFd opened(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!opened.valid()) return tl::make_unexpected(ErrnoError(path, errno));
   // Of what was opened, not of the path, which may lead to something else by now.
   std::array<char, 256> target{};
   const std::string link = fmt::format("/proc/self/fd/{}", opened.get());

@@ -423,4 +423,12 @@ class ClusterForTest {
   std::unique_ptr<Proxy> second_;
 };
 
+// The nodes' memory is mapped, and what is lost stays lost.
+inline ClusterForTest::Options MappedForTest() {
+  ClusterForTest::Options options;
+  options.mapped = true;
+  options.cache.repair = false;
+  return options;
+}
+
 }  // namespace infinicache::cache

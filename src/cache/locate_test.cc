@@ -7,15 +7,8 @@
 namespace infinicache::cache {
 namespace {
 
-ClusterForTest::Options Mapped() {
-  ClusterForTest::Options options;
-  options.mapped = true;
-  options.cache.repair = false;
-  return options;
-}
-
 TEST(Locate, NotesTheChunksThatWereAskedForBesideThoseKnown) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 1'500'000));
   EXPECT_EQ(object->map(), nullptr);
   cluster.Run(net::WithValue(Locate(cluster.worker(), object, 0b11)));
@@ -32,7 +25,7 @@ TEST(Locate, NotesTheChunksThatWereAskedForBesideThoseKnown) {
 }
 
 TEST(Locate, ANodeWithoutTheChunkIsNotBelievedToHaveIt) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 100'000));
   cluster.RemoveChunk(object, 1);
   cluster.Run(net::WithValue(Locate(cluster.worker(), object, 0b111)));
@@ -49,7 +42,7 @@ TEST(Locate, MemoryThatIsNotMappedIsNotAskedAbout) {
 }
 
 TEST(Locate, ANodeThatDoesNotAnswerIsNotWaitedForLong) {
-  ClusterForTest::Options options = Mapped();
+  ClusterForTest::Options options = MappedForTest();
   options.nodes = 3;
   options.apart = {1};
   ClusterForTest cluster(options);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/map_memory.h"
 #include "cache/locate.h"
 #include "coding/crc32c.h"
 #include "net/socket.h"
@@ -23,7 +24,6 @@ constexpr std::uint64_t Bit(std::size_t chunk) {
 // sent before: by a whole number of pages, and the few of the reply's head, if batches were pages.
 // That is where copies are slow (kStripPageOffset).
 std::uint64_t BatchEnd(std::uint64_t done) {
-  constexpr std::uint64_t kPageBytes = 4 * kKiB;
   return (done + MappedReader::kBatchBytes) / kPageBytes * kPageBytes + kStripPageOffset;
 }
 

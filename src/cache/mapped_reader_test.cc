@@ -14,13 +14,6 @@ namespace {
 
 using Outcome = SendResult::Outcome;
 
-ClusterForTest::Options Mapped() {
-  ClusterForTest::Options options;
-  options.mapped = true;
-  options.cache.repair = false;
-  return options;
-}
-
 std::uint64_t BytesSentToNodes(ClusterForTest& cluster) {
   std::uint64_t bytes = 0;
   for (const auto& link : cluster.worker().links().all()) bytes += link->bytes_sent();
@@ -31,7 +24,7 @@ class MappedSizeTest : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(MappedSizeTest, ComesBackAsItWasWholeAndInParts) {
   const std::uint64_t size = GetParam();
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   const std::string value = ContentForTest(size + 1, size);
   const ObjectRef object = cluster.Put("key", value);
   EXPECT_TRUE(cluster.Read(object).bytes == value);
@@ -60,7 +53,7 @@ TEST_P(MappedLossTest, WhatIsNotMappedIsDecodedOrReadFromACopy) {
   const std::string value = ContentForTest(size, size);
   const std::size_t width = coding::ChooseCode({10, 2}, size).width();
   for (std::size_t a = 0; a < width; ++a) {
-    ClusterForTest cluster(Mapped());
+    ClusterForTest cluster(MappedForTest());
     cluster.platform().reviving = false;
     const ObjectRef object = cluster.Put("key", value);
     cluster.Kill(object->place(a).node);
@@ -77,7 +70,7 @@ TEST_P(MappedLossTest, WhatIsNotMappedIsDecodedOrReadFromACopy) {
 INSTANTIATE_TEST_SUITE_P(Codes, MappedLossTest, testing::Values(50'000, 300'001, 1'300'001));
 
 TEST(MappedReader, DecodingCountsAsADegradedRead) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   cluster.platform().reviving = false;
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 3'000'000));
   cluster.Read(object);
@@ -88,7 +81,7 @@ TEST(MappedReader, DecodingCountsAsADegradedRead) {
 }
 
 TEST(MappedReader, MoreThanPLostIsALoss) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   cluster.platform().reviving = false;
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 3'000'000));
   cluster.Read(object);
@@ -98,7 +91,7 @@ TEST(MappedReader, MoreThanPLostIsALoss) {
 }
 
 TEST(MappedReader, NodesAreAskedOnceWhereTheirChunksAre) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 3'000'000));
   cluster.Read(object);
   const std::uint64_t sent = BytesSentToNodes(cluster);
@@ -108,7 +101,7 @@ TEST(MappedReader, NodesAreAskedOnceWhereTheirChunksAre) {
 }
 
 TEST(MappedReader, AStoppedNodeDoesNotHoldUpReads) {
-  ClusterForTest::Options options = Mapped();
+  ClusterForTest::Options options = MappedForTest();
   options.nodes = 12;
   options.apart = {3};
   ClusterForTest cluster(options);
@@ -124,7 +117,7 @@ TEST(MappedReader, AStoppedNodeDoesNotHoldUpReads) {
 
 TEST(MappedReader, ACorruptStripIsNeitherSentNorLeft) {
   for (const std::uint64_t size : {std::uint64_t{50'000}, std::uint64_t{3'000'000}}) {
-    ClusterForTest::Options options = Mapped();
+    ClusterForTest::Options options = MappedForTest();
     options.cache.repair = true;
     ClusterForTest cluster(options);
     const std::string value = ContentForTest(1, size);
@@ -145,7 +138,7 @@ TEST(MappedReader, ACorruptStripIsNeitherSentNorLeft) {
 }
 
 TEST(MappedReader, MemoryOfAnInstanceThatIsGoneIsUnmapped) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   cluster.platform().reviving = false;
   const ObjectRef object = cluster.Put("key", ContentForTest(1, 100'000));
   cluster.Read(object);
@@ -158,7 +151,7 @@ TEST(MappedReader, MemoryOfAnInstanceThatIsGoneIsUnmapped) {
 }
 
 TEST(MappedReader, ARestartedProxyAsksAgain) {
-  ClusterForTest cluster(Mapped());
+  ClusterForTest cluster(MappedForTest());
   const std::string value = ContentForTest(1, 3'000'000);
   cluster.Put("key", value);
   cluster.Crash();

@@ -10,8 +10,6 @@
 namespace infinicache::node {
 namespace {
 
-constexpr std::size_t kPageBytes = 4 * kKiB;
-
 constexpr std::size_t BlockBytes(unsigned order) {
   return ExtentArena::kBlockBytesMin << order;
 }

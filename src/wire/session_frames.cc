@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "wire/duration_field.h"
+#include "wire/little_endian.h"
 
 namespace infinicache::wire {
 namespace {
@@ -55,10 +54,9 @@ FrameHeader EncodeBye(SessionId session, InstanceId instance, const NodeFill& fi
 }
 
 std::string EncodeByeTotals(const ByeTotals& totals) {
-  std::string bytes(kTotalsBytes, '\0');
-  const std::uint64_t elapsed = ToMicroseconds(totals.elapsed);
-  std::memcpy(bytes.data(), &totals.requests, 8);
-  std::memcpy(bytes.data() + 8, &elapsed, 8);
+  std::string bytes;
+  AppendNumber(totals.requests, bytes);
+  AppendNumber(ToMicroseconds(totals.elapsed), bytes);
   return bytes;
 }
 
@@ -68,10 +66,8 @@ Result<ByeTotals> ParseByeTotals(std::string_view bytes) {
                 fmt::format("the totals of a bye have {} bytes, not 16", bytes.size()));
   }
   ByeTotals totals;
-  std::uint64_t elapsed = 0;
-  std::memcpy(&totals.requests, bytes.data(), 8);
-  std::memcpy(&elapsed, bytes.data() + 8, 8);
-  totals.elapsed = FromMicroseconds(elapsed);
+  totals.requests = TakeNumber<std::uint64_t>(bytes);
+  totals.elapsed = FromMicroseconds(TakeNumber<std::uint64_t>(bytes));
   return totals;
 }
 

@@ -2,21 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <chrono>
+
+#include "wire/frame_for_test.h"
 
 namespace infinicache::wire {
 namespace {
 
 using std::chrono::microseconds;
-
-FrameHeader OverTheWire(const FrameHeader& header) {
-  std::array<std::byte, kFrameHeaderBytes> bytes;
-  EncodeFrameHeader(header, bytes);
-  const auto decoded = DecodeFrameHeader(bytes);
-  EXPECT_TRUE(decoded);
-  return decoded.value_or(FrameHeader{});
-}
 
 TEST(SessionFrames, APongArrivesAsItWasSent) {
   const Pong sent{SessionId(7), InstanceId(0xABCD), microseconds(12'345), {1000, 3}};

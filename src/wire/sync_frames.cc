@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "wire/duration_field.h"
+#include "wire/little_endian.h"
 
 namespace infinicache::wire {
 namespace {
@@ -64,8 +65,8 @@ std::string EncodeSyncTotals(const SyncTotals& totals) {
                                               totals.traffic_bytes, totals.removals,
                                               totals.expiries,      totals.compared};
   static_assert(sizeof(words) == kTotalsBytes);
-  std::string bytes(kTotalsBytes, '\0');
-  std::memcpy(bytes.data(), words.data(), kTotalsBytes);
+  std::string bytes;
+  for (const std::uint64_t word : words) AppendNumber(word, bytes);
   return bytes;
 }
 
@@ -76,7 +77,7 @@ Result<SyncReport> DecodeSyncReport(const FrameHeader& header, std::string_view 
                                                   meta.size(), kTotalsBytes));
   }
   std::array<std::uint64_t, 6> words{};
-  std::memcpy(words.data(), meta.data(), kTotalsBytes);
+  for (std::uint64_t& word : words) word = TakeNumber<std::uint64_t>(meta);
   return SyncReport{SessionId(header.request),
                     header.status,
                     {words[0], words[1], words[2], words[3], words[4], words[5]}};

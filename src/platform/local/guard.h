@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/unique_fd.h"
 #include "platform/local/guard_channel.h"
-#include "platform/local/unique_fd.h"
 
 namespace infinicache::platform {
 

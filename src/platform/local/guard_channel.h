@@ -31,7 +31,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "platform/local/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace infinicache::platform {
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "platform/local/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace infinicache::platform {
 

@@ -7,7 +7,7 @@
 
 #include <utility>
 
-namespace infinicache::platform {
+namespace infinicache {
 
 class UniqueFd {
  public:
@@ -32,4 +32,4 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-}  // namespace infinicache::platform
+}  // namespace infinicache
