@@ -182,6 +182,8 @@ void AddReads(const SystemView& view, Families& out) {
              "Reads that had to decode, or to read a replica other than the first choice.");
   AddCounter(out, "mapped_reads_total", view.cache.mapped_reads,
              "Reads of chunks in mapped memory of nodes, without a message to them.");
+  AddCounter(out, "mapped_writes_total", view.cache.mapped_writes,
+             "Chunks put into mapped memory of nodes, without a message to them.");
   AddCounter(out, "broken_reads_total", view.cache.broken_reads,
              "Replies cut short because chunks were lost while they were sent.");
   AddCounter(out, "hedges_total", view.cache.hedges,

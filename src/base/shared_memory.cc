@@ -34,7 +34,7 @@ Result<SharedMemory> SharedMemory::Create(std::string_view name, std::uint64_t b
 
 Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) {
   const std::string path = fmt::format("/proc/{}/fd/{}", pid, fd);
-  const UniqueFd opened(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd opened(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!opened.valid()) return tl::make_unexpected(ErrnoError(path, errno));
   // Of what was opened, not of the path, which may lead to something else by now.
   std::array<char, 256> target{};
@@ -49,7 +49,7 @@ Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) 
   if (!ours)
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{} is not the memory {}", path, name));
   const auto bytes = static_cast<std::uint64_t>(about.st_size);
-  void* const data = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, opened.get(), 0);
+  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, opened.get(), 0);
   if (data == MAP_FAILED) return tl::make_unexpected(ErrnoError("mmap", errno));
   return SharedMemory(static_cast<std::byte*>(data), bytes, -1);
 }

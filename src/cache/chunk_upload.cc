@@ -27,8 +27,26 @@ ChunkUpload::~ChunkUpload() {
   }
 }
 
+std::shared_ptr<pool::LentStrip> ChunkUpload::TakeMemory(std::uint32_t bytes) {
+  if (state_ != State::kWriting) return nullptr;
+  if (!begun_ && lent_ == nullptr && !link_.suspect()) {
+    lent_ = link_.lent();
+    const std::size_t strips = record_->layout().rows();
+    if (lent_ != nullptr && !lent_->FitsRecord(record_->key().size(), strips)) lent_ = nullptr;
+  }
+  return lent_ != nullptr ? lent_->Take(bytes) : nullptr;
+}
+
+bool ChunkUpload::AwaitsMemory() {
+  if (state_ != State::kWriting || lent_ == nullptr || !lent_->open()) return false;
+  lent_->StopAwaiting(&changed_);
+  lent_->Await(&changed_);
+  return true;
+}
+
 void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool more) {
   if (state_ == State::kFailed) return;
+  begun_ = true;
   const coding::StripeLayout& layout = record_->layout();
   const std::uint32_t bytes = layout.StripBytes(row->index(), index_);
   if (bytes == 0) {
@@ -36,11 +54,44 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
     if (!more) link_.Flush();  // earlier strips may have waited for this row
     return;
   }
-  SendStrip(layout.ChunkOffset(row->index()), {row->strip(index_), bytes}, crc, row, more);
+  const std::uint64_t offset = layout.ChunkOffset(row->index());
+  if (lent_ != nullptr && row->lent(index_) != nullptr)
+    return PutStrip(*row, bytes, crc, offset + bytes == chunk_bytes_);
+  if (lent_ != nullptr) TakeToLink();
+  SendStrip(offset, {row->strip(index_), bytes}, crc, row, more);
 }
 
 void ChunkUpload::SendEmpty() {
   if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
+}
+
+void ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc, bool last) {
+  strips_.push_back(row.lent(index_));
+  put_.AddStrip(crc);
+  put_.AddPiece(strips_.back()->offset(), bytes);
+  if (!last) return;
+  if (!lent_->Store(record_->chunk(index_), Meta(), put_, strips_)) return TakeToLink();
+  location_ = std::make_shared<const wire::ChunkLocation>(std::move(put_));
+  strips_.clear();
+  Finish(State::kStored);
+}
+
+void ChunkUpload::TakeToLink() {
+  lent_->StopAwaiting(&changed_);
+  lent_ = nullptr;
+  std::uint64_t offset = 0;
+  for (std::size_t i = 0; i < strips_.size(); ++i) {
+    const std::uint32_t bytes = put_.pieces[i].bytes;
+    SendStrip(offset, {strips_[i]->data(), bytes}, put_.strips[i].crc, strips_[i]);
+    offset += bytes;
+  }
+  strips_.clear();
+}
+
+wire::ChunkMeta ChunkUpload::Meta() const {
+  const coding::StripeLayout& layout = record_->layout();
+  return {record_->key(),     record_->bytes(),   chunk_bytes_,          layout.strip_bytes,
+          layout.code.data, layout.code.parity, record_->expires_at()};
 }
 
 void ChunkUpload::SendStrip(std::uint64_t offset, std::span<const std::byte> bytes,
@@ -55,10 +106,7 @@ void ChunkUpload::SendStrip(std::uint64_t offset, std::span<const std::byte> byt
   std::string meta;
   if (offset == 0) {
     header.flags |= wire::kFlagFirst;
-    const coding::StripeLayout& layout = record_->layout();
-    wire::AppendChunkMeta({record_->key(), record_->bytes(), chunk_bytes_, layout.strip_bytes,
-                           layout.code.data, layout.code.parity, record_->expires_at()},
-                          meta);
+    wire::AppendChunkMeta(Meta(), meta);
   }
   if (offset + bytes.size() == chunk_bytes_) header.flags |= wire::kFlagLast;
   link_.Send(header, std::move(meta), bytes, std::move(keep_alive), more);
@@ -72,6 +120,7 @@ void ChunkUpload::Abandon(const Error& reason) {
 }
 
 bool ChunkUpload::HasMoved() {
+  if (lent_ != nullptr) return true;  // it waits for nobody but the client
   if (link_.waking()) return true;  // the pool sets it a deadline
   const std::uint64_t sent = link_.bytes_sent();
   return std::exchange(bytes_sent_seen_, sent) != sent;
@@ -80,6 +129,7 @@ bool ChunkUpload::HasMoved() {
 // The node may have all of the chunk, part of it, or nothing yet. Both frames follow whatever of
 // the chunk is under way on this link.
 void ChunkUpload::TellNodeToDrop() {
+  if (lent_ != nullptr) return;
   link_.Unqueue(request_);
   if (link_.IsUnsent(request_)) return;
   wire::FrameHeader header;
@@ -92,6 +142,7 @@ void ChunkUpload::TellNodeToDrop() {
 
 void ChunkUpload::Finish(State state) {
   state_ = state;
+  if (lent_ != nullptr) lent_->StopAwaiting(&changed_);
   link_.Forget(request_);
   link_.shared().bytes_reserved.fetch_sub(reserved_bytes_, std::memory_order_relaxed);
   // The instance that answered, which may be younger than this upload.

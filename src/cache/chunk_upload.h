@@ -1,5 +1,10 @@
 // Writes one chunk of an object to one node, strip by strip, and learns whether it was stored.
 //
+// Its bytes go over the link, or are put into memory that the node has lent (pool/lent_memory.h):
+// the writer takes that by TakeMemory for each row, beginning with the first. Then the chunk is
+// stored as soon as Send has been called for its last strip. Where a strip has no such memory, or
+// the record finds no room, all of the chunk goes over the link, from where its bytes are.
+//
 // Used by ObjectWriter (d+p of them) and by repair. When it goes away unfinished it tells the node
 // to drop what it has, in the order of the link, so that nothing is left behind. Thread-safety: one
 // event loop.
@@ -8,10 +13,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "cache/object.h"
 #include "cache/row.h"
 #include "cache/worker.h"
+#include "pool/lent_memory.h"
 #include "pool/link.h"
 
 namespace infinicache::cache {
@@ -31,6 +38,12 @@ class ChunkUpload final : public pool::FrameSink {
   // What it writes for; serving, if nobody says. Before the first Send.
   void set_cause(policy::Cause cause) { cause_ = cause; }
 
+  // Memory of the node for the chunk's strip of the next row, of `bytes`; null if it is to go over
+  // the link, or none is at hand.
+  std::shared_ptr<pool::LentStrip> TakeMemory(std::uint32_t bytes);
+  // Null was for want of memory that the node may lend soon, of which `changed` tells.
+  bool AwaitsMemory();
+
   // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
   // failed. An object without rows is sent by SendEmpty.
   // With `more` it may wait for the next one, to go out together.
@@ -47,6 +60,8 @@ class ChunkUpload final : public pool::FrameSink {
   const Error& error() const { return error_; }
   NodeId node() const { return link_.node(); }
   pool::Link& link() { return link_; }
+  // Where the chunk is in the node's memory, if it was put there; else null. REQUIRES: stored.
+  const std::shared_ptr<const wire::ChunkLocation>& location() const { return location_; }
 
  private:
   policy::Cause cause() const override { return cause_; }
@@ -56,6 +71,10 @@ class ChunkUpload final : public pool::FrameSink {
 
   void SendStrip(std::uint64_t offset, std::span<const std::byte> bytes, std::uint32_t crc,
                  std::shared_ptr<const void> keep_alive, bool more = false);
+  wire::ChunkMeta Meta() const;
+  void PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc, bool last);
+  // What was put into lent memory so far goes over the link after all.
+  void TakeToLink();
   void TellNodeToDrop();
   void Finish(State state);
 
@@ -66,6 +85,11 @@ class ChunkUpload final : public pool::FrameSink {
   std::uint64_t chunk_bytes_;
   std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
+  std::shared_ptr<pool::LentMemory> lent_;  // null: it goes over the link
+  std::vector<std::shared_ptr<pool::LentStrip>> strips_;
+  wire::ChunkLocation put_;  // of strips_
+  std::shared_ptr<const wire::ChunkLocation> location_;
+  bool begun_ = false;  // Send was called
   State state_ = State::kWriting;
   policy::Cause cause_ = policy::Cause::kServing;
   Error error_;

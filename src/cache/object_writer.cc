@@ -191,7 +191,7 @@ Status ObjectWriter::CheckChunks() const {
                           chunks_.size(), required()));
 }
 
-net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
+net::Task<Result<std::span<iovec>>> ObjectWriter::Next() {
   CHECK(bytes_left() > 0);
   if (row_ == nullptr) {
     ReplaceFailed();
@@ -200,17 +200,58 @@ net::Task<Result<std::span<std::byte>>> ObjectWriter::Next() {
     if (auto status = co_await AwaitWindow(); !status)
       co_return tl::make_unexpected(status.error());
     const std::uint32_t unit = layout_.StripUnit(rows_sent_);
-    const std::size_t cost = Row::Cost(layout_.code.width(), unit);
+    Row::LentStrips lent = co_await TakeLent(unit);
+    const std::size_t cost = Row::Cost(layout_.code.width() - Row::CountLent(lent), unit);
     if (!worker_.budget().TryAcquire(cost)) {
       FlushLinks();
       const TimePoint deadline = net::EventLoop::Now() + worker_.options().node_timeout;
       if (auto status = co_await worker_.budget().Acquire(cost, deadline); !status)
         co_return tl::make_unexpected(status.error());
     }
-    row_ = std::make_shared<Row>(worker_, window_, rows_sent_, layout_.code.width(), unit);
+    row_ = std::make_shared<Row>(worker_, window_, rows_sent_, layout_.code.width(), unit,
+                                 std::move(lent));
     row_filled_ = 0;
   }
-  co_return std::span(row_->strip(0) + row_filled_, layout_.RowBytes(rows_sent_) - row_filled_);
+  co_return Unfilled();
+}
+
+// Memory of nodes for the next row's strips, as far as they lend any.
+net::Task<Row::LentStrips> ObjectWriter::TakeLent(std::uint32_t unit) {
+  Row::LentStrips lent;
+  const auto lacks = [&](std::size_t i) {
+    if (chunks_[i] == nullptr || lent[i] != nullptr) return false;
+    lent[i] = chunks_[i]->TakeMemory(unit);
+    return lent[i] == nullptr && chunks_[i]->AwaitsMemory();
+  };
+  const TimePoint asked = net::EventLoop::Now();
+  for (;;) {
+    bool lacking = false;
+    for (std::size_t i = 0; i < chunks_.size(); ++i) lacking |= lacks(i);
+    if (!lacking || layout_.rows() == 1) break;
+    if (!co_await changed_.Wait(asked + lend_patience_)) break;
+  }
+  lend_patience_ -= std::min(lend_patience_, net::EventLoop::Now() - asked);
+  co_return lent;
+}
+
+// The rest of the row's data strips, as few pieces as it is in memory.
+std::span<iovec> ObjectWriter::Unfilled() {
+  const std::size_t end = layout_.RowBytes(rows_sent_);
+  std::size_t pieces = 0;
+  for (std::size_t at = row_filled_; at < end;) {
+    const std::size_t strip = at / row_->unit();
+    const std::size_t skip = at % row_->unit();
+    const std::size_t bytes = std::min(end - at, row_->unit() - skip);
+    std::byte* const data = row_->strip(strip) + skip;
+    if (iovec* last = pieces > 0 ? &unfilled_[pieces - 1] : nullptr;
+        last != nullptr && static_cast<std::byte*>(last->iov_base) + last->iov_len == data) {
+      last->iov_len += bytes;
+    } else {
+      unfilled_[pieces++] = {data, bytes};
+    }
+    at += bytes;
+  }
+  return std::span(unfilled_).first(pieces);
 }
 
 // Sends rows that wait for the next one: whoever waits for memory must not hold any back.
@@ -257,10 +298,19 @@ Status ObjectWriter::Wrote(std::size_t count) {
   return MayRetryRefused() ? Status{} : CheckChunks();
 }
 
+// What the object lacks to a whole row is zeros.
+void ObjectWriter::FillUp() {
+  const std::size_t unit = row_->unit();
+  for (std::size_t i = row_filled_ / unit; i < layout_.code.data; ++i) {
+    const std::size_t filled = std::max(row_filled_, i * unit) - i * unit;
+    std::memset(row_->strip(i) + filled, 0, unit - filled);
+  }
+}
+
 void ObjectWriter::SendRow() {
   const coding::Code code = layout_.code;
   const std::uint32_t unit = row_->unit();
-  std::memset(row_->strip(0) + row_filled_, 0, code.data * std::size_t{unit} - row_filled_);
+  FillUp();
   std::array<const std::byte*, kCodeWidthMax> data{};
   std::array<std::byte*, kCodeWidthMax> parity{};
   for (std::size_t i = 0; i < code.data; ++i) data[i] = row_->strip(i);
@@ -352,10 +402,27 @@ net::Task<Result<ObjectRef>> ObjectWriter::Finish() {
     stall = net::EventLoop::Now() + kAnswerAfter;
   }
   finished_ = true;
+  NoteLocations();
   Add(worker_.stats().objects_written);
   Add(worker_.stats().bytes_written, layout_.object_bytes);
   if (CountState(State::kStored) < chunks_.size()) Add(worker_.stats().writes_degraded);
   co_return record_;
+}
+
+// Readers need not ask for what is known here.
+void ObjectWriter::NoteLocations() {
+  const bool any = std::any_of(chunks_.begin(), chunks_.end(), [](const auto& chunk) {
+    return chunk != nullptr && chunk->location() != nullptr;
+  });
+  if (!any) return;
+  auto map = std::make_unique<ObjectMap>();
+  map->chunks.resize(chunks_.size());
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    if (chunks_[i] == nullptr || chunks_[i]->location() == nullptr) continue;
+    map->chunks[i] = {record_->place(i), chunks_[i]->location()};
+    Add(worker_.stats().mapped_writes);
+  }
+  record_->set_map(std::move(map));
 }
 
 net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
@@ -365,9 +432,12 @@ net::Task<Result<ObjectRef>> WriteObject(Worker& worker, std::string_view key,
   while (writer.bytes_left() > 0) {
     const auto memory = co_await writer.Next();
     if (!memory) co_return tl::make_unexpected(memory.error());
-    const std::size_t bytes = std::min(memory->size(), value.size());
-    std::memcpy(memory->data(), value.data(), bytes);
-    value.remove_prefix(bytes);
+    std::size_t bytes = 0;
+    for (const iovec& piece : *memory) {
+      std::memcpy(piece.iov_base, value.data(), piece.iov_len);
+      value.remove_prefix(piece.iov_len);
+      bytes += piece.iov_len;
+    }
     if (auto status = writer.Wrote(bytes); !status) co_return tl::make_unexpected(status.error());
   }
   co_return co_await writer.Finish();

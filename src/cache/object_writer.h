@@ -3,12 +3,16 @@
 //   ObjectWriter writer(worker, key, bytes);
 //   if (auto begun = co_await writer.Begin(); !begun) …
 //   while (writer.bytes_left() > 0) {
-//     auto memory = co_await writer.Next();          // where the next bytes go
-//     … put n bytes there …
+//     auto memory = co_await writer.Next();          // where the next bytes go: pieces
+//     … put n bytes there, in order …
 //     if (auto status = writer.Wrote(n); !status) …
 //   }
 //   auto record = co_await writer.Finish();           // all chunks are stored; nobody sees the
 //   object yet directory.Commit(*record, …);
+//
+// Where nodes lend memory (pool/lent_memory.h), Next is that memory: strips are received and coded
+// where they stay, and stored without a message. How much is lent at once is the node's matter; a
+// write of several rows waits a little for more, another one goes over the links.
 //
 // Each row is coded as soon as it is full, while it is still in the cache. At most kRowsInFlight
 // rows wait to be sent: slow nodes hold back the client, not the memory.
@@ -30,6 +34,9 @@
 // kDeadlineExceeded. Thread-safety: one event loop, one coroutine.
 #pragma once
 
+#include <sys/uio.h>
+
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -50,6 +57,8 @@ class ObjectWriter {
   static constexpr Duration kStallAfter = std::chrono::seconds(1);
   // A node that has all bytes may still be busy with them; on a loaded machine for a second.
   static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
+  // For memory that nodes lend, in all of a write; then it goes over the links.
+  static constexpr Duration kLendAtMost = std::chrono::milliseconds(250);
 
   // `expires_at`: what the nodes are told, as far as it is known before the value.
   ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes,
@@ -57,8 +66,9 @@ class ObjectWriter {
   ~ObjectWriter();
 
   net::Task<Status> Begin();
-  // Memory for the next bytes: at least one, at most bytes_left(). REQUIRES: bytes_left() > 0.
-  net::Task<Result<std::span<std::byte>>> Next();
+  // Memory for the next bytes, in order: at least one, at most bytes_left(). The array is there until
+  // the next call, for the caller to change. REQUIRES: bytes_left() > 0.
+  net::Task<Result<std::span<iovec>>> Next();
   // `count` bytes are in the memory that Next returned.
   Status Wrote(std::size_t count);
   net::Task<Result<ObjectRef>> Finish();
@@ -79,6 +89,10 @@ class ObjectWriter {
   void ReplaceFailed();
   void FlushLinks();
   net::Task<Status> AwaitWindow();
+  net::Task<Row::LentStrips> TakeLent(std::uint32_t unit);
+  std::span<iovec> Unfilled();
+  void FillUp();
+  void NoteLocations();
   bool AnyMoved();
   bool AbandonStalled();
   std::size_t CountState(ChunkUpload::State state) const;
@@ -94,10 +108,12 @@ class ObjectWriter {
   std::vector<NodeId> used_nodes_;
   std::shared_ptr<Row> row_;  // being filled
   std::size_t row_filled_ = 0;
+  std::array<iovec, kCodeWidthMax> unfilled_{};
   std::vector<std::shared_ptr<Row>> retained_;  // all rows so far, while RetainsRows()
   std::vector<std::vector<std::uint32_t>> retained_crcs_;
   std::uint64_t written_ = 0;
   std::uint64_t rows_sent_ = 0;
+  Duration lend_patience_ = kLendAtMost;
   int retries_ = 0;  // of chunks that nodes had no room for
   bool finished_ = false;
 };

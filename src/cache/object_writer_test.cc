@@ -30,8 +30,9 @@ class Upload {
     while (bytes > 0) {
       const auto memory = cluster_.Run(writer_->Next());
       if (!memory) return tl::make_unexpected(memory.error());
-      const std::size_t count = std::min(bytes, memory->size());
-      std::memcpy(memory->data(), value_.data() + sent_, count);
+      const iovec& piece = memory->front();
+      const std::size_t count = std::min(bytes, piece.iov_len);
+      std::memcpy(piece.iov_base, value_.data() + sent_, count);
       sent_ += count;
       bytes -= count;
       if (auto status = writer_->Wrote(count); !status) return status;

@@ -1,9 +1,12 @@
-// One stripe of an object in the proxy's memory: d data strips and p parity strips, side by side.
+// One stripe of an object: d data strips and p parity strips. They are side by side in the proxy's
+// memory, but for those that have memory of their own, lent by the nodes that they are for.
 //
 // Rows are shared between a request and the links that send or receive its strips; the memory goes
 // back to the worker's pool and budget when the last of them lets go. Used on one event loop.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +15,7 @@
 #include "base/limits.h"
 #include "cache/worker.h"
 #include "net/notification.h"
+#include "pool/lent_memory.h"
 
 namespace infinicache::cache {
 
@@ -24,20 +28,31 @@ struct RowWindow {
 
 class Row {
  public:
+  // By strip; null: it is in the row's own memory.
+  using LentStrips = std::array<std::shared_ptr<pool::LentStrip>, kCodeWidthMax>;
+
   // Bytes of memory that a row takes from the budget: those of its buffer.
-  static std::size_t Cost(std::size_t strips, std::uint32_t unit) {
-    return BufferPool::SizeFor(kStripPageOffset + strips * unit);
+  static std::size_t Cost(std::size_t own_strips, std::uint32_t unit) {
+    if (own_strips == 0) return 0;
+    return BufferPool::SizeFor(kStripPageOffset + own_strips * unit);
   }
 
-  // REQUIRES: Cost(strips, unit) was acquired from the worker's budget; the row gives it back.
+  // REQUIRES: Cost(strips, unit), without those that are lent, was acquired from the worker's
+  // budget; the row gives it back.
   Row(Worker& worker, std::shared_ptr<RowWindow> window, std::uint64_t index, std::size_t strips,
-      std::uint32_t unit)
+      std::uint32_t unit, LentStrips lent = {})
       : worker_(worker),
         window_(std::move(window)),
-        cost_(Cost(strips, unit)),
-        buffer_(worker.buffers().Allocate(cost_)),
+        lent_(std::move(lent)),
+        cost_(Cost(strips - CountLent(lent_), unit)),
         index_(index),
         unit_(unit) {
+    if (cost_ > 0) buffer_ = worker.buffers().Allocate(cost_);
+    std::byte* own = cost_ > 0 ? buffer_.data() + kStripPageOffset : nullptr;
+    for (std::size_t i = 0; i < strips; ++i) {
+      strips_[i] = lent_[i] != nullptr ? lent_[i]->data() : own;
+      if (lent_[i] == nullptr) own += unit;
+    }
     ++window_->rows;
   }
   Row(const Row&) = delete;
@@ -53,11 +68,18 @@ class Row {
 
   std::uint64_t index() const { return index_; }
   std::uint32_t unit() const { return unit_; }
-  std::byte* strip(std::size_t i) const { return buffer_.data() + kStripPageOffset + i * unit_; }
+  std::byte* strip(std::size_t i) const { return strips_[i]; }
+  const std::shared_ptr<pool::LentStrip>& lent(std::size_t i) const { return lent_[i]; }
+  static std::size_t CountLent(const LentStrips& lent) {
+    return static_cast<std::size_t>(
+        std::count_if(lent.begin(), lent.end(), [](const auto& strip) { return strip != nullptr; }));
+  }
 
  private:
   Worker& worker_;
   std::shared_ptr<RowWindow> window_;
+  LentStrips lent_;
+  std::array<std::byte*, kCodeWidthMax> strips_{};
   std::size_t cost_;
   Buffer buffer_;
   std::uint64_t index_;

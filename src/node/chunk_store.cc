@@ -13,7 +13,7 @@ namespace infinicache::node {
 namespace {
 
 std::uint64_t Overhead(const wire::ChunkMeta& meta) {
-  return ChunkStore::kChunkOverheadBytes + meta.key.size();
+  return ChunkStore::OverheadOf(meta);
 }
 
 // What the strips of a chunk take from an arena. REQUIRES: chunk_bytes + strip_bytes does not
@@ -51,6 +51,10 @@ bool Chunk::Verify(const Strip& strip) const {
   for (const Extent& extent : ExtentsOf(strip))
     crc = coding::Crc32c({extent.data, extent.bytes}, crc);
   return crc == strip.crc;
+}
+
+std::uint64_t ChunkStore::OverheadOf(const wire::ChunkMeta& meta) {
+  return kChunkOverheadBytes + meta.key.size();
 }
 
 ChunkStore::ChunkStore(std::uint64_t limit_bytes)
@@ -163,6 +167,63 @@ Result<wire::ChunkLocation> ChunkStore::Locate(const ChunkId& id) {
   if (location.EncodedBytes() > wire::kFrameMetaBytesMax)
     return Fail(ErrorCode::kTooLarge, "the chunk has too many pieces to name them all");
   return location;
+}
+
+void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t block_bytes_min,
+                      std::vector<wire::MemoryRange>& out) {
+  CHECK(shared_memory() != nullptr);
+  while (bytes >= block_bytes_min && out.size() < wire::kMemoryRangesMax) {
+    const std::uint64_t free = bytes_limit() - bytes_used();
+    const std::uint64_t most = std::min(bytes, free - free / wire::kOverheadShare);
+    if (most < block_bytes_min) return;
+    const Extent block = memory_->arena.Lend(most, block_bytes_min);
+    if (block.bytes == 0) return;
+    memory_->reserved_bytes += block.bytes / wire::kOverheadShare;
+    out.push_back({memory_->arena.OffsetOf(block), block.bytes});
+    bytes -= std::min<std::uint64_t>(bytes, block.bytes);
+  }
+}
+
+void ChunkStore::TakeBack(const wire::MemoryRange& range) {
+  std::vector<Extent> extents;
+  memory_->arena.Carve(memory_->arena.At(range.offset), range.bytes, extents);
+  memory_->arena.Free(extents);
+}
+
+void ChunkStore::TakeBackOverhead(std::uint64_t bytes) {
+  CHECK(bytes <= memory_->reserved_bytes);
+  memory_->reserved_bytes -= bytes;
+}
+
+Status ChunkStore::Adopt(wire::StoredChunk stored, std::uint64_t overhead_lent) {
+  const wire::ChunkMeta& meta = stored.meta;
+  const wire::ChunkLocation& location = stored.location;
+  const std::size_t strips =
+      meta.chunk_bytes == 0 ? 0 : DivideUp(meta.chunk_bytes, meta.strip_bytes);
+  if (meta.chunk_bytes > bytes_limit() || location.strips.size() != strips)
+    return Fail(ErrorCode::kInvalidArgument, "not the strips of the chunk");
+  std::uint64_t left = meta.chunk_bytes;
+  for (const auto& strip : location.strips) {
+    const auto pieces = location.PiecesOf(strip);
+    const std::uint64_t bytes = std::min<std::uint64_t>(left, meta.strip_bytes);
+    if (pieces.size() != 1 || pieces[0].bytes != bytes ||
+        !ExtentArena::IsAtBlock(pieces[0].offset))
+      return Fail(ErrorCode::kInvalidArgument, "not a strip of the chunk");
+    left -= bytes;
+  }
+  auto chunk = std::make_shared<Chunk>(memory_, stored.chunk, std::move(stored.meta));
+  TakeBackOverhead(overhead_lent);
+  chunk->strips_.reserve(strips);
+  for (const auto& strip : location.strips) {
+    const wire::ChunkLocation::Piece& piece = location.PiecesOf(strip)[0];
+    const auto first = static_cast<std::uint32_t>(chunk->extents_.size());
+    memory_->arena.Carve(memory_->arena.At(piece.offset), piece.bytes, chunk->extents_);
+    chunk->strips_.push_back({first, static_cast<std::uint32_t>(chunk->extents_.size()) - first,
+                              piece.bytes, strip.crc});
+  }
+  chunk->strips_received_ = strips;
+  Commit(std::move(chunk));
+  return {};
 }
 
 bool ChunkStore::SetExpiry(const ChunkId& id, std::int64_t expires_at_ms) {

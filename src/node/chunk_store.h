@@ -8,7 +8,7 @@
 //
 // Accounting: bytes_used() is the arena's blocks plus kChunkOverheadBytes and the key of each
 // chunk that has memory, whether it is complete, still on its way in, or removed and held by a
-// reader.
+// reader; and what is lent.
 //
 // In memory that the proxy reads by itself (SharedMemory), what is corrupt is put aside, not freed:
 // a reader may be at it, and must not find other bytes there.
@@ -34,6 +34,7 @@
 #include "node/extent_arena.h"
 #include "wire/chunk_location.h"
 #include "wire/frame.h"
+#include "wire/lending.h"
 
 namespace infinicache::node {
 
@@ -45,7 +46,8 @@ struct ChunkMemory {
   std::uint64_t used_bytes() const { return arena.used_bytes() + reserved_bytes + overhead_bytes; }
 
   ExtentArena arena;
-  std::uint64_t reserved_bytes = 0;  // of the arena, for strips that have not come yet
+  // For strips that have not come yet, and with memory that is lent.
+  std::uint64_t reserved_bytes = 0;
   std::uint64_t overhead_bytes = 0;  // what chunks take beside their extents
 };
 
@@ -104,7 +106,10 @@ class ChunkStore {
 
   // REQUIRES: limit_bytes >= 4 MiB.
   explicit ChunkStore(std::uint64_t limit_bytes);
-  // In `memory`, of ExtentArena::MemoryBytes(limit_bytes).
+  // In `memory`, of MemoryBytes(limit_bytes).
+  static std::uint64_t MemoryBytes(std::uint64_t limit_bytes) {
+    return wire::MemoryBytesWithRings(ExtentArena::MemoryBytes(limit_bytes));
+  }
   ChunkStore(SharedMemory memory, std::uint64_t limit_bytes);
 
   // Takes memory for a chunk that nobody sees yet. Errors: kOutOfMemory (the node is full),
@@ -135,6 +140,24 @@ class ChunkStore {
   std::vector<ChunkId> Identities() const;
   std::vector<std::shared_ptr<const Chunk>> Chunks() const;
   const ChangeLog& changes() const { return changes_; }
+
+  // Lends memory of shared memory (node/memory_lender.h): blocks of at least `block_bytes_min`, and
+  // about `bytes` in sum, appended to `out`; and with them a part of the limit for what chunks take
+  // beside their strips (wire/lending.h). Less, or nothing, if there is not as much.
+  void Lend(std::uint64_t bytes, std::uint64_t block_bytes_min,
+            std::vector<wire::MemoryRange>& out);
+  // Takes back what was lent and is no chunk's. REQUIRES: it was lent, and begins and ends where
+  // blocks may.
+  void TakeBack(const wire::MemoryRange& range);
+  void TakeBackOverhead(std::uint64_t bytes);
+  // A chunk whose bytes somebody has put into memory that was lent: `overhead_lent` of what it takes
+  // beside them was lent too. It is visible at once. Errors: kInvalidArgument; then nothing has
+  // changed. REQUIRES: the strips' memory was lent.
+  Status Adopt(wire::StoredChunk stored, std::uint64_t overhead_lent);
+  // What Adopt takes of the limit beside the strips' memory.
+  static std::uint64_t OverheadOf(const wire::ChunkMeta& meta);
+  // What a strip of `bytes` takes of memory that was lent.
+  static std::uint64_t CostOfStrip(std::uint64_t bytes) { return ExtentArena::CostOf(bytes); }
 
   // Flips one bit of a stored chunk, for tests of what a reader makes of it. False if there is no
   // such bit.

@@ -11,7 +11,6 @@
 
 #include "base/log.h"
 #include "net/handshake.h"
-#include "wire/chunk_location.h"
 #include "wire/inventory.h"
 
 namespace infinicache::node {
@@ -75,6 +74,7 @@ net::Task<Error> Connection::Serve(std::uint16_t number) {
   if (is_sync_) BeginSync();
   const Status served = co_await ServeFrames();
   if (is_control_) context_.sessions.ControlEnded(this);
+  DrainLent();
   closing_ = true;
   blocked_.Notify();
   socket_.Shutdown();
@@ -203,6 +203,7 @@ net::Task<Status> Connection::ServeFrames() {
     const auto read = co_await reader_.ReadHeader();
     if (!read) co_return tl::make_unexpected(read.error());
     const FrameHeader& header = *read;
+    DrainLent();
     Status status;
     if (BeginsRequest(header)) {
       if (!is_sync_ && !context_.sessions.Accepts()) status = co_await AwaitSession();
@@ -242,6 +243,9 @@ net::Task<Status> Connection::ServeFrames() {
         break;
       case FrameType::kLocate:
         HandleLocate(header);
+        break;
+      case FrameType::kLend:
+        status = co_await HandleLend(header);
         break;
       case FrameType::kSync:
         status = co_await HandleSync(header);
@@ -434,16 +438,6 @@ Status Connection::HandleInventory(const FrameHeader& header) {
   ++answered_;
   Enqueue(reply, std::move(page.entries));
   return {};
-}
-
-void Connection::HandleLocate(const FrameHeader& header) {
-  const auto location = context_.store.Locate(header.chunk);
-  ++answered_;
-  if (location) {
-    ReplyOk(FrameType::kLocated, header, wire::EncodeChunkLocation(*location));
-  } else {
-    ReplyError(header, location.error());
-  }
 }
 
 net::Task<Status> Connection::HandleSync(const FrameHeader& header) {

@@ -36,6 +36,7 @@
 #include "net/socket.h"
 #include "node/chunk_store.h"
 #include "node/inventory.h"
+#include "node/memory_lender.h"
 #include "node/session_host.h"
 #include "wire/frame.h"
 #include "wire/node_status.h"
@@ -52,7 +53,8 @@ struct NodeContext {
   NodeId node;
   InstanceId instance;
   std::string secret;
-  bool test_hooks = false;  // obey kCorruptForTest
+  bool test_hooks = false;         // obey kCorruptForTest
+  MemoryLender* lender = nullptr;  // null: the memory is private
   // Of whose chunks the store is a copy. Not any more once somebody else changes it.
   wire::SyncState copy_of = {};
   // All that was written to the node after this version, and not freed, is here. Zero: not known,
@@ -131,6 +133,8 @@ class Connection final : private SessionHost::Control {
   net::Task<Status> HandleSetExpiry(const wire::FrameHeader& header);
   Status HandleInventory(const wire::FrameHeader& header);
   void HandleLocate(const wire::FrameHeader& header);
+  net::Task<Status> HandleLend(const wire::FrameHeader& header);
+  void DrainLent();
   net::Task<Status> HandleSync(const wire::FrameHeader& header);
   void HandleSyncState(const wire::FrameHeader& header);
   void BeginSync();

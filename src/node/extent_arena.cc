@@ -44,7 +44,7 @@ ExtentArena::ExtentArena(SharedMemory memory, std::uint64_t limit_bytes)
       shared_(std::move(memory)),
       memory_(shared_->data()),
       base_(memory_ + kStripPageOffset) {
-  CHECK(limit_ > 0 && shared_->bytes() == MemoryBytes(limit_bytes));
+  CHECK(limit_ > 0 && shared_->bytes() >= MemoryBytes(limit_bytes));
   state_.assign(limit_ / kBlockBytesMin, kNotAHead);
 }
 
@@ -72,6 +72,36 @@ bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
     left -= extent;
   }
   return true;
+}
+
+Extent ExtentArena::Lend(std::size_t bytes_max, std::size_t bytes_min) {
+  bytes_max = std::min<std::size_t>(bytes_max, limit_ - used_);
+  if (bytes_max < kBlockBytesMin) return {};
+  unsigned order = std::min(OrderOfBlock(std::bit_floor(bytes_max)), kOrders - 1);
+  if (BlockBytes(order) < bytes_min) return {};
+  std::byte* block = TakeBlock(order);
+  while (block == nullptr && order > 0 && BlockBytes(order - 1) >= bytes_min)
+    block = TakeBlock(--order);
+  if (block == nullptr) return {};
+  used_ += BlockBytes(order);
+  state_[IndexOf(block)] = kNotAHead;
+  return {block, static_cast<std::uint32_t>(BlockBytes(order))};
+}
+
+void ExtentArena::Carve(std::byte* data, std::size_t bytes, std::vector<Extent>& out) {
+  while (bytes > 0) {
+    const std::size_t at = static_cast<std::size_t>(data - base_);
+    CHECK(at % kBlockBytesMin == 0 && at < limit_);
+    // The largest block that may begin here and is not longer than what is left.
+    std::size_t block = std::min(std::bit_floor(CostOf(bytes)), kBlockBytesMax);
+    if (at > 0) block = std::min(block, at & (~at + 1));
+    CHECK(state_[IndexOf(data)] == kNotAHead);
+    state_[IndexOf(data)] = static_cast<std::uint8_t>(OrderOfBlock(block));
+    const std::size_t extent = std::min(bytes, block);
+    out.push_back({data, static_cast<std::uint32_t>(extent)});
+    data += extent;
+    bytes -= extent;
+  }
 }
 
 void ExtentArena::Free(std::span<const Extent> extents) {

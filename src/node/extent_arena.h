@@ -37,7 +37,7 @@ class ExtentArena {
 
   // Reserves `limit_bytes` (rounded down to 2 MiB). REQUIRES: at least 2 MiB.
   explicit ExtentArena(std::uint64_t limit_bytes);
-  // The same over `memory`, of MemoryBytes(limit_bytes).
+  // The same over the first MemoryBytes(limit_bytes) of `memory`.
   ExtentArena(SharedMemory memory, std::uint64_t limit_bytes);
   static std::uint64_t MemoryBytes(std::uint64_t limit_bytes);
   ExtentArena(const ExtentArena&) = delete;
@@ -49,12 +49,26 @@ class ExtentArena {
   bool Allocate(std::size_t bytes, std::vector<Extent>& out);
   void Free(std::span<const Extent> extents);
 
+  // Lends memory of which parts become extents later: one block of at most `bytes_max` (rounded down
+  // to a power of two), as large as can be had, but not below `bytes_min`; bytes 0 if there is none.
+  // It counts as used until it is freed, in extents that Carve makes of it.
+  Extent Lend(std::size_t bytes_max, std::size_t bytes_min);
+  // Appends extents of the `bytes` at `data`, which Lend has lent, to `out`. REQUIRES: `data` lies at
+  // a multiple of kBlockBytesMin from the first block; these bytes were not carved before.
+  void Carve(std::byte* data, std::size_t bytes, std::vector<Extent>& out);
+
   // Bytes that Allocate(bytes) takes from the arena.
   static std::size_t CostOf(std::size_t bytes) { return RoundUp(bytes, kBlockBytesMin); }
 
   // Where the extent begins, from the memory's first byte.
   std::uint64_t OffsetOf(const Extent& extent) const {
     return static_cast<std::uint64_t>(extent.data - memory_);
+  }
+  // The other way round. REQUIRES: `offset` is within the memory.
+  std::byte* At(std::uint64_t offset) const { return memory_ + offset; }
+  // Whether Carve takes what begins at `offset`.
+  static bool IsAtBlock(std::uint64_t offset) {
+    return offset >= kStripPageOffset && (offset - kStripPageOffset) % kBlockBytesMin == 0;
   }
   // Null if it is private.
   const SharedMemory* shared() const { return shared_ ? &*shared_ : nullptr; }

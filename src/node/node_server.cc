@@ -28,7 +28,7 @@ InstanceId RandomInstance() {
 ChunkStore MakeStore(const NodeOptions& options, InstanceId instance) {
   if (!options.share_memory) return ChunkStore(options.memory_bytes);
   auto memory = SharedMemory::Create(wire::MemoryName(instance),
-                                     ExtentArena::MemoryBytes(options.memory_bytes));
+                                     ChunkStore::MemoryBytes(options.memory_bytes));
   if (memory) return ChunkStore(std::move(*memory), options.memory_bytes);
   LOG_WARN("memory is not shared: {}", memory.error().message);
   return ChunkStore(options.memory_bytes);
@@ -48,8 +48,14 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
             AbortSync();
             if (options_.on_session_end) options_.on_session_end(session, totals);
           }),
-      context_{store_,          sessions_,          options_.node, sessions_.instance(),
-               options_.secret, options_.test_hooks},
+      lender_(store_,
+              [this] {
+                context_.copy_of = {};
+                context_.sync_open = false;
+              }),
+      context_{store_,          sessions_,           options_.node, sessions_.instance(),
+               options_.secret, options_.test_hooks,
+               store_.shared_memory() != nullptr ? &lender_ : nullptr},
       listener_(loop),
       linked_(loop),
       sync_linked_(loop),

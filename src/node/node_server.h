@@ -102,6 +102,7 @@ class NodeServer {
   const InstanceId instance_;
   ChunkStore store_;
   SessionHost sessions_;
+  MemoryLender lender_;
   NodeContext context_;
   net::Listener listener_;
   std::list<Connection*> connections_;

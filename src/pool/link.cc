@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "net/handshake.h"
 #include "pool/dialling.h"
+#include "pool/lent_memory.h"
 
 namespace infinicache::pool {
 namespace {
@@ -22,7 +23,7 @@ constexpr std::size_t kReadAhead = 16 * kKiB;
 // Whether a sink takes the frame's payload.
 bool CarriesData(const FrameHeader& header) {
   return header.type == FrameType::kData || header.type == FrameType::kInventoryReply ||
-         header.type == FrameType::kLocated;
+         header.type == FrameType::kLocated || header.type == FrameType::kLent;
 }
 
 // Whether bytes wait in the socket.
@@ -59,6 +60,10 @@ Link::Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options)
       borrow_changed_(loop),
       instance_changed_(loop),
       flush_ended_(loop) {}
+
+Link::~Link() {
+  CloseLent();
+}
 
 void Link::SetInstance(Epoch epoch, InstanceId instance, net::HostPort address, bool copy) {
   epoch_ = epoch;
@@ -319,8 +324,9 @@ void Link::EndFrame() {
   const Incoming frame = *std::exchange(incoming_, std::nullopt);
   const FrameHeader& header = frame.header;
   if (header.type == FrameType::kExpirySet) shared_.changes.fetch_add(1, std::memory_order_relaxed);
-  if (header.type == FrameType::kStored || header.type == FrameType::kDeleted) {
-    NoteChange(header);
+  const bool stored = header.type == FrameType::kStored || header.type == FrameType::kDeleted;
+  if (stored) NoteChange(header);
+  if (stored || header.type == FrameType::kLent) {
     shared_.bytes_used.store(header.offset, std::memory_order_relaxed);
     shared_.chunks.store(header.length, std::memory_order_relaxed);
   }
@@ -361,8 +367,22 @@ void Link::Receive(FrameSink::Target target) {
   borrow_changed_.Notify();
 }
 
+const std::shared_ptr<LentMemory>& Link::lent() {
+  if (lent_ == nullptr && memory_ != nullptr && options_.lend_account && connected() &&
+      lent_before_.expired() && LentMemory::IsWorthwhile(shared_.bytes_limit))
+    lent_ = std::make_shared<LentMemory>(loop_, *this, memory_, *options_.lend_account);
+  return lent_;
+}
+
+void Link::CloseLent() {
+  if (lent_ == nullptr) return;
+  lent_->Close();
+  lent_before_ = std::exchange(lent_, nullptr);
+}
+
 void Link::Disconnect() {
   connected_ = false;
+  CloseLent();
   memory_.reset();
   socket_->Shutdown();
   incoming_.reset();

@@ -12,8 +12,8 @@
 // which is asked for when the answers that are here already have been taken.
 //
 // Requests are pipelined. Each has an id and a FrameSink, to which its answers go: payloads of
-// kData, kInventoryReply and kLocated are received straight into memory that the sink names, or
-// stay in the socket when the sink borrows them (to splice them on). A sink that goes away calls
+// kData, kInventoryReply, kLocated and kLent are received straight into memory that the sink names,
+// or stay in the socket when the sink borrows them (to splice them on). A sink that goes away calls
 // Forget first; its late answers are skipped.
 //
 // Sends are tried at once and queued when the socket is full; payload memory is held by
@@ -47,6 +47,7 @@
 namespace infinicache::pool {
 
 class Link;
+class LentMemory;
 
 class FrameSink {
  public:
@@ -62,7 +63,7 @@ class FrameSink {
     std::shared_ptr<const void> keep_alive;  // of `memory`
   };
 
-  // The header of a kData, kInventoryReply or kLocated frame arrived.
+  // The header of a kData, kInventoryReply, kLocated or kLent frame arrived.
   virtual Target OnData(Link& link, const wire::FrameHeader& header) = 0;
   // A frame is complete: one whose payload is in memory, or any other answer.
   virtual void OnFrame(Link& link, const wire::FrameHeader& header) = 0;
@@ -97,6 +98,12 @@ struct Gate {
   friend bool operator==(const Gate&, const Gate&) = default;
 };
 
+// For whom nodes lend memory: this process, by a number that no other has, and one of its loops.
+struct LendAccount {
+  std::uint64_t owner = 0;
+  std::uint16_t number = 0;  // < wire::kLendAccounts
+};
+
 struct LinkOptions {
   NodeId node;
   std::string secret;
@@ -105,6 +112,7 @@ struct LinkOptions {
   Gate gate = {};  // the first one
   std::function<void(NodeId, LinkEvent)> tell_pool = {};
   bool map_memory = false;                      // of instances that offer it
+  std::optional<LendAccount> lend_account = {};  // for writes to mapped memory; none: no such writes
   policy::SmoothedDelay* wake_delay = nullptr;  // told of demands that were answered
 };
 
@@ -113,6 +121,7 @@ class Link {
   Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options);
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
+  ~Link();
 
   // Starts dialling when an instance is known. Ends after Stop.
   net::Task<> Run();
@@ -154,6 +163,8 @@ class Link {
   NodeShared& shared() { return shared_; }
   // That of the instance that requests go to, if it can be read here; else null.
   const std::shared_ptr<const SharedMemory>& memory() const { return memory_; }
+  // What that instance lends for writes; null if there is none now, or it lends nothing.
+  const std::shared_ptr<LentMemory>& lent();
 
   // A new request id for `sink`. A bound request is for what the present instance holds, another
   // one for any. REQUIRES: available().
@@ -233,6 +244,7 @@ class Link {
     std::span<iovec> rest;  // of `memory`
   };
 
+  void CloseLent();
   net::Task<Status> Dial();
   net::Task<Status> ReadFrames();
   // Takes the frames that are here, up to one that is borrowed.
@@ -261,6 +273,8 @@ class Link {
   std::optional<net::Socket> socket_;
   std::optional<net::FrameReader> reader_;
   std::shared_ptr<const SharedMemory> memory_;  // while connected
+  std::shared_ptr<LentMemory> lent_;            // the same, once it was asked for
+  std::weak_ptr<LentMemory> lent_before_;       // of the last connection; somebody may write there
   bool connected_ = false;
   bool broken_ = false;  // the connection is at its end, and Run() will notice
   bool stopping_ = false;

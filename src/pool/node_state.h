@@ -8,6 +8,7 @@
 // contain the version, so that a copy which is behind lacks chunks, and never has others for them.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -42,6 +43,7 @@ struct NodeShared {
   std::atomic<std::uint32_t> copied{0};
   std::atomic<std::uint64_t> bytes_limit{0};
   std::atomic<std::uint64_t> bytes_used{0};      // as the node told last
+  std::atomic<std::uint64_t> bytes_lent{0};      // of these: lent to this process (LentMemory)
   std::atomic<std::uint64_t> bytes_reserved{0};  // of writes in flight
   std::atomic<std::uint64_t> bytes_freeing{0};   // evicted, which the node may not have told yet
   std::atomic<std::uint64_t> chunks{0};
@@ -56,6 +58,11 @@ struct NodeShared {
     const std::uint64_t current = epoch.load(std::memory_order_acquire);
     const std::uint64_t held = e.value();
     return held != 0 && held <= current && held + copied.load(std::memory_order_acquire) >= current;
+  }
+  // What chunks take.
+  std::uint64_t StoredBytes() const {
+    const std::uint64_t used = bytes_used.load(std::memory_order_relaxed);
+    return used - std::min(used, bytes_lent.load(std::memory_order_relaxed));
   }
   std::uint64_t FreeBytes() const {
     const std::uint64_t taken =

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <utility>
 #include <variant>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/crypto.h"
+#include "wire/lending.h"
 
 namespace infinicache::pool {
 namespace {
@@ -59,6 +62,7 @@ Pool::Pool(net::EventLoop& control, platform::Platform& platform, PoolOptions op
     Backups::Host& host = *this;
     backups_.emplace(control_, host, shared_, !traits().inbound, *options_.backup, random_());
   }
+  net::RandomBytes(std::as_writable_bytes(std::span(&lend_owner_, 1)));
   platform_.set_observer(this);
 }
 
@@ -83,6 +87,8 @@ LoopLinks& Pool::AddLoop(net::EventLoop& loop) {
   LinkOptions link;
   link.map_memory =
       options_.map_memory && platform_.traits().same_host && platform_.traits().standing;
+  if (link.map_memory && loops_.size() < wire::kLendAccounts)
+    link.lend_account = {lend_owner_, static_cast<std::uint16_t>(loops_.size())};
   link.secret = options_.secret;
   link.socket = options_.link_socket;
   link.seed = random_();
@@ -576,7 +582,7 @@ std::vector<NodeView> Pool::View() const {
     const NodeShared& shared = shared_[i];
     rows.push_back({NodeId(i), shared.state, instance.id, instance.pid,
                     instance.address.host.empty() ? "" : instance.address.ToString(),
-                    shared.bytes_used, shared.bytes_limit, shared.chunks});
+                    shared.StoredBytes(), shared.bytes_limit, shared.chunks});
   }
   return rows;
 }

@@ -253,6 +253,7 @@ class Pool final : public platform::Observer, private ControlLink::Handler, priv
   platform::Platform& platform_;
   PoolOptions options_;
   Random random_;
+  std::uint64_t lend_owner_ = 0;  // by which nodes know this process
   bool stopping_ = false;
   TimePoint started_{};
   mutable std::mutex mutex_;  // guards the `instance` of every node, which View reads

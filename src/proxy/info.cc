@@ -41,7 +41,7 @@ struct Fill {
 Fill FillOf(Server& server) {
   Fill fill;
   for (const pool::NodeShared& node : server.pool().shared()) {
-    fill.used += node.bytes_used.load(std::memory_order_relaxed);
+    fill.used += node.StoredBytes();
     fill.limit += node.bytes_limit.load(std::memory_order_relaxed);
     fill.chunks += node.chunks.load(std::memory_order_relaxed);
   }

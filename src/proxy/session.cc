@@ -258,21 +258,28 @@ net::Task<Result<cache::ObjectRef>> Session::StreamValue(cache::ObjectWriter& wr
   while (writer.bytes_left() > 0) {
     const auto memory = co_await writer.Next();
     if (!memory) co_return tl::make_unexpected(memory.error());
-    std::size_t count = TakeInput(memory->data(), memory->size());
+    std::size_t count = 0;
+    for (const iovec& piece : *memory) {
+      if (begin_ == end_) break;
+      count += TakeInput(static_cast<std::byte*>(piece.iov_base), piece.iov_len);
+    }
     if (count == 0) {
       // What follows the value comes along with its last bytes.
       begin_ = end_ = 0;
-      const bool last = memory->size() == left;
-      const std::array<iovec, 2> pieces = {net::ToIovec(*memory),
-                                           iovec{input_.data(), input_.size()}};
-      const auto read = socket_.TryRead(std::span(pieces).first(last ? 2 : 1));
+      std::array<iovec, kCodeWidthMax + 1> pieces;
+      std::copy(memory->begin(), memory->end(), pieces.begin());
+      std::size_t room = 0;
+      for (const iovec& piece : *memory) room += piece.iov_len;
+      std::size_t used = memory->size();
+      if (room == left) pieces[used++] = {input_.data(), input_.size()};
+      const auto read = socket_.TryRead(std::span(pieces).first(used));
       if (!read) co_return Fail(ErrorCode::kCancelled, read.error().message);
       if (*read == 0) {
         if (auto status = co_await socket_.WaitReadable(); !status)
           co_return Fail(ErrorCode::kCancelled, status.error().message);
         continue;
       }
-      count = std::min(*read, memory->size());
+      count = std::min(*read, room);
       end_ = *read - count;
     }
     left -= count;

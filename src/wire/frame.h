@@ -74,8 +74,10 @@ enum class FrameType : std::uint8_t {
   kLocate,
   kLocated,
   kSince,
+  kLend,
+  kLent,
 };
-inline constexpr FrameType kFrameTypeLast = FrameType::kSince;
+inline constexpr FrameType kFrameTypeLast = FrameType::kLent;
 
 // Name of `type` for logs ("put", "inventory_reply"); "unknown" for a number without a name.
 std::string_view FrameTypeName(FrameType type);

@@ -1,0 +1,147 @@
+#include "node/memory_lender.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace infinicache::node {
+
+MemoryLender::MemoryLender(ChunkStore& store, std::function<void()> on_change)
+    : store_(store), on_change_(std::move(on_change)) {}
+
+void MemoryLender::Drain() {
+  for (Account& account : accounts_) {
+    if (account.ring && !account.ring->empty()) Drain(account);
+  }
+}
+
+void MemoryLender::Drain(Account& account) {
+  on_change_();
+  for (;;) {
+    const auto record = account.ring->Read();
+    if (!record) {
+      LOG_ERROR("the records of a proxy are unreadable: {}", record.error().message);
+      account.ring.reset();
+      return;
+    }
+    if (!*record) return;
+    Adopt(account, **record);
+  }
+}
+
+void MemoryLender::Adopt(Account& account, const std::string& record) {
+  auto stored = wire::ParseStoredChunk(record);
+  if (!stored) {
+    LOG_ERROR("a record of a proxy is no chunk: {}", stored.error().message);
+    return;
+  }
+  // Strips that overlap are noticed when the second one is not there any more.
+  std::vector<wire::MemoryRange> taken;
+  Status status;
+  for (const auto& piece : stored->location.pieces) {
+    const wire::MemoryRange range{piece.offset, ChunkStore::CostOfStrip(piece.bytes)};
+    if (!ExtentArena::IsAtBlock(range.offset) || !Has(account, range)) {
+      status = Fail(ErrorCode::kInvalidArgument, "its memory is not lent");
+      break;
+    }
+    Remove(account, range);
+    taken.push_back(range);
+  }
+  const std::uint64_t overhead = ChunkStore::OverheadOf(stored->meta);
+  if (status && overhead > account.overhead)
+    status = Fail(ErrorCode::kInvalidArgument, "it takes more than was lent for it");
+  if (status) status = store_.Adopt(std::move(*stored), overhead);
+  if (status) {
+    account.overhead -= overhead;
+    return;
+  }
+  LOG_ERROR("a chunk that a proxy has stored is refused: {}", status.error().message);
+  // The borrower takes it for a chunk's, and will not use it again.
+  for (const wire::MemoryRange& range : taken) store_.TakeBack(range);
+}
+
+Status MemoryLender::Lend(const wire::LendRequest& request,
+                          std::span<const wire::MemoryRange> back,
+                          std::vector<wire::MemoryRange>& lent) {
+  if (store_.shared_memory() == nullptr)
+    return Fail(ErrorCode::kUnavailable, "the memory of this node is not shared");
+  CHECK(request.account < wire::kLendAccounts);
+  if (request.owner != owner_) {
+    for (Account& account : accounts_) Close(account);
+    owner_ = request.owner;
+  }
+  Account& account = accounts_[request.account];
+  if (request.anew) Close(account);
+  if (!account.ring) {
+    const SharedMemory& memory = *store_.shared_memory();
+    account.ring.emplace(wire::LendRing({memory.data(), memory.bytes()}, request.account));
+  }
+  for (const wire::MemoryRange& range : back) {
+    if (!ExtentArena::IsAtBlock(range.offset) ||
+        range.bytes % ExtentArena::kBlockBytesMin != 0 || !Has(account, range))
+      return Fail(ErrorCode::kInvalidArgument, "memory is given back that was not lent");
+    Remove(account, range);
+    store_.TakeBack(range);
+  }
+  const std::uint64_t overhead_back = std::min(request.overhead_back, account.overhead);
+  account.overhead -= overhead_back;
+  store_.TakeBackOverhead(overhead_back);
+
+  const std::uint64_t limit = store_.bytes_limit() / kLentShareMax;
+  if (request.bytes == 0 || account.bytes >= limit) return {};
+  const std::uint64_t block_min = std::max(request.block_bytes_min, ExtentArena::kBlockBytesMin);
+  store_.Lend(std::min(request.bytes, limit - account.bytes), block_min, lent);
+  for (const wire::MemoryRange& range : lent) {
+    account.bytes += range.bytes;
+    account.overhead += range.bytes / wire::kOverheadShare;
+    auto [at, inserted] = account.ranges.emplace(range.offset, range.offset + range.bytes);
+    CHECK(inserted);
+    if (const auto next = std::next(at); next != account.ranges.end() && next->first == at->second) {
+      at->second = next->second;
+      account.ranges.erase(next);
+    }
+    if (at != account.ranges.begin() && std::prev(at)->second == at->first) {
+      std::prev(at)->second = at->second;
+      account.ranges.erase(at);
+    }
+  }
+  return {};
+}
+
+void MemoryLender::Close(Account& account) {
+  if (account.ring) Drain(account);
+  for (const auto& [begin, end] : account.ranges) store_.TakeBack({begin, end - begin});
+  store_.TakeBackOverhead(account.overhead);
+  account = {};
+}
+
+bool MemoryLender::Has(const Account& account, const wire::MemoryRange& range) {
+  const auto behind = account.ranges.upper_bound(range.offset);
+  return behind != account.ranges.begin() &&
+         range.bytes <= std::prev(behind)->second - std::min(range.offset,
+                                                             std::prev(behind)->second);
+}
+
+// REQUIRES: Has(account, range).
+void MemoryLender::Remove(Account& account, const wire::MemoryRange& range) {
+  const auto at = std::prev(account.ranges.upper_bound(range.offset));
+  const std::uint64_t end = at->second;
+  const std::uint64_t range_end = range.offset + range.bytes;
+  at->second = range.offset;
+  if (at->first == at->second) account.ranges.erase(at);
+  if (range_end < end) account.ranges.emplace(range_end, end);
+  account.bytes -= range.bytes;
+}
+
+std::uint64_t MemoryLender::lent_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Account& account : accounts_) bytes += account.bytes;
+  return bytes;
+}
+
+}  // namespace infinicache::node

@@ -1,0 +1,71 @@
+// Lends memory of the store to proxies of the same machine, which put chunks there by themselves and
+// tell of them by records in the same memory (wire/lending.h): so a write needs no message, and
+// wakes nobody.
+//
+//   lender.Drain();                        // before anything else is done with the store
+//   … lender.Lend(request, back, lent) …   // a proxy asks for memory
+//
+// What is lent to an account is its borrower's until it is a chunk's, or is given back. A link that
+// ends changes nothing: its proxy may be in the middle of a write to what it has. Memory comes back
+// when the account is opened anew (nothing is held any more), or for another owner: the proxy's
+// process is a new one, and the former one has ended.
+//
+// A record that names memory which its account does not have, or is no chunk, is dropped and logged:
+// what it told of is found missing when it is read.
+//
+// Thread-safety: none; one event loop. Cost of Drain: a look at each account, when there is nothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/record_ring.h"
+#include "node/chunk_store.h"
+#include "wire/lending.h"
+
+namespace infinicache::node {
+
+class MemoryLender {
+ public:
+  // Lent to one account at most, as a part of the store's limit.
+  static constexpr std::uint64_t kLentShareMax = 2;
+
+  // `on_change`: the store is about to be changed. REQUIRES: `store` outlives the lender.
+  MemoryLender(ChunkStore& store, std::function<void()> on_change);
+
+  // Makes chunks of what the records tell.
+  void Drain();
+  // Takes `back`, and appends to `lent` what is lent now. REQUIRES: Drain() was called. Errors:
+  // kUnavailable (the store's memory is private), kInvalidArgument (what is given back was not
+  // lent).
+  Status Lend(const wire::LendRequest& request, std::span<const wire::MemoryRange> back,
+              std::vector<wire::MemoryRange>& lent);
+
+  std::uint64_t lent_bytes() const;  // without what is lent with it
+
+ private:
+  struct Account {
+    std::map<std::uint64_t, std::uint64_t> ranges;  // begin to end; none touches another
+    std::uint64_t bytes = 0;                        // of the ranges
+    std::uint64_t overhead = 0;
+    std::optional<RecordRing> ring;
+  };
+
+  void Drain(Account& account);
+  void Adopt(Account& account, const std::string& record);
+  void Close(Account& account);
+  static bool Has(const Account& account, const wire::MemoryRange& range);
+  static void Remove(Account& account, const wire::MemoryRange& range);
+
+  ChunkStore& store_;
+  std::function<void()> on_change_;
+  std::uint64_t owner_ = 0;
+  std::array<Account, wire::kLendAccounts> accounts_;
+};
+
+}  // namespace infinicache::node

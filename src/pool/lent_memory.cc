@@ -1,0 +1,214 @@
+#include "pool/lent_memory.h"
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+namespace infinicache::pool {
+namespace {
+
+// Ranges that are too short for a strip are kept for others, so many.
+constexpr std::size_t kShortRangesMax = 16;
+// Overhead that is left when more is asked for.
+constexpr std::uint64_t kOverheadLow = 4 * kKiB;
+
+std::uint64_t CostOf(std::uint64_t bytes) {
+  return RoundUp(bytes, kStripBlockBytes);
+}
+
+}  // namespace
+
+LentStrip::LentStrip(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes)
+    : memory_(std::move(memory)),
+      data_(memory_->memory_->data() + offset),
+      offset_(offset),
+      bytes_(bytes) {}
+
+LentStrip::~LentStrip() {
+  if (bytes_ > 0) memory_->GiveBack(offset_, bytes_);
+}
+
+LentMemory::LentMemory(net::EventLoop& loop, Link& link,
+                       std::shared_ptr<const SharedMemory> memory, LendAccount account)
+    : link_(&link),
+      memory_(std::move(memory)),
+      account_(account),
+      ring_(wire::LendRing({memory_->data(), memory_->bytes()}, account.number)),
+      report_(loop) {}
+
+std::uint64_t LentMemory::stock_bytes() const {
+  const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
+  return std::min(limit / kStockShare, kStockBytesMax);
+}
+
+std::shared_ptr<LentStrip> LentMemory::Take(std::size_t bytes) {
+  if (!open()) return nullptr;
+  strip_bytes_ = CostOf(bytes);
+  const auto found = std::find_if(free_.begin(), free_.end(), [this](const auto& range) {
+    return range.second - range.first >= strip_bytes_;
+  });
+  std::shared_ptr<LentStrip> strip;
+  if (found != free_.end()) {
+    const auto [begin, end] = *found;
+    strip = std::make_shared<LentStrip>(shared_from_this(), begin, strip_bytes_);
+    free_.erase(found);
+    if (begin + strip_bytes_ < end) free_.emplace(begin + strip_bytes_, end);
+    free_bytes_ -= strip_bytes_;
+  }
+  if (strip == nullptr || free_bytes_ < stock_bytes() / 2 || overhead_ < kOverheadLow) AskForMore();
+  return strip;
+}
+
+bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
+                       const wire::ChunkLocation& location,
+                       std::span<const std::shared_ptr<LentStrip>> strips) {
+  const std::uint64_t overhead = kChunkOverheadBytes + meta.key.size();
+  if (!open() || !link_->connected() || overhead > overhead_) return false;
+  if (!ring_.Write(wire::EncodeStoredChunk(chunk, meta, location))) {
+    Ask(0);
+    return false;
+  }
+  std::uint64_t stored = overhead;
+  for (std::size_t i = 0; i < strips.size(); ++i) {
+    const std::uint64_t bytes = CostOf(location.PiecesOf(location.strips[i])[0].bytes);
+    strips[i]->offset_ += bytes;
+    strips[i]->bytes_ -= bytes;
+    stored += bytes;
+  }
+  overhead_ -= overhead;
+  lent_bytes_ -= stored;
+  NodeShared& shared = link_->shared();
+  shared.bytes_lent.fetch_sub(stored, std::memory_order_relaxed);
+  shared.bytes_stored.fetch_add(stored, std::memory_order_relaxed);
+  shared.chunks.fetch_add(1, std::memory_order_relaxed);
+  shared.changes.fetch_add(1, std::memory_order_relaxed);
+  if (!std::exchange(report_due_, true)) report_.Start(kReportAfter, [this] { Report(); });
+  return true;
+}
+
+void LentMemory::Report() {
+  report_due_ = request_ != 0;  // which the node may have answered before the last record
+  if (report_due_) {
+    report_.Start(kReportAfter, [this] { Report(); });
+  } else {
+    Ask(0);
+  }
+}
+
+void LentMemory::AskForMore() {
+  if (net::EventLoop::Now() < ask_after_) return;
+  Ask(std::max(stock_bytes() / 2, std::bit_ceil(strip_bytes_)));
+}
+
+void LentMemory::Ask(std::uint64_t wanted) {
+  if (request_ != 0 || !link_->connected()) return;
+  const std::vector<wire::MemoryRange> back = TakeUseless();
+  std::uint64_t back_bytes = 0;
+  for (const wire::MemoryRange& range : back) back_bytes += range.bytes;
+  const std::uint64_t overhead_back = std::min(overhead_, back_bytes / wire::kOverheadShare);
+  overhead_ -= overhead_back;
+  lent_bytes_ -= back_bytes + overhead_back;
+  link_->shared().bytes_lent.fetch_sub(back_bytes + overhead_back, std::memory_order_relaxed);
+  request_ = link_->Register(this);
+  asked_bytes_ = wanted;
+  link_->Send(wire::EncodeLend(request_, {.owner = account_.owner,
+                                          .account = account_.number,
+                                          .anew = std::exchange(anew_, false),
+                                          .bytes = wanted,
+                                          .block_bytes_min = std::bit_ceil(strip_bytes_),
+                                          .overhead_back = overhead_back}),
+              wire::EncodeMemoryRanges(back));
+}
+
+// Ranges in which no strip has room, and what was lent for a write that was given up.
+std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
+  std::vector<wire::MemoryRange> useless;
+  const bool crowded = free_.size() > kShortRangesMax;
+  for (auto range = free_.begin(); range != free_.end();) {
+    const std::uint64_t bytes = range->second - range->first;
+    const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
+    if ((surplus || (crowded && bytes < strip_bytes_)) &&
+        useless.size() < wire::kMemoryRangesMax) {
+      useless.push_back({range->first, bytes});
+      free_bytes_ -= bytes;
+      range = free_.erase(range);
+    } else {
+      ++range;
+    }
+  }
+  return useless;
+}
+
+void LentMemory::Add(std::uint64_t offset, std::uint64_t bytes) {
+  auto [at, inserted] = free_.emplace(offset, offset + bytes);
+  CHECK(inserted);
+  free_bytes_ += bytes;
+  if (const auto next = std::next(at); next != free_.end() && next->first == at->second) {
+    at->second = next->second;
+    free_.erase(next);
+  }
+  if (at != free_.begin() && std::prev(at)->second == at->first) {
+    std::prev(at)->second = at->second;
+    free_.erase(at);
+  }
+}
+
+void LentMemory::GiveBack(std::uint64_t offset, std::uint64_t bytes) {
+  if (!open()) return;  // the node has it back when the link begins anew
+  Add(offset, bytes);
+  if (free_bytes_ > 2 * stock_bytes() && !std::exchange(report_due_, true))
+    report_.Start(kReportAfter, [this] { Report(); });
+}
+
+FrameSink::Target LentMemory::OnData(Link&, const wire::FrameHeader& header) {
+  answer_ = std::make_shared<std::string>(header.payload_bytes, '\0');
+  return {Target::Kind::kMemory, reinterpret_cast<std::byte*>(answer_->data()), answer_};
+}
+
+void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
+  link.Forget(std::exchange(request_, 0));
+  const auto answer = std::exchange(answer_, nullptr);
+  std::vector<wire::MemoryRange> ranges;
+  if (header.type == wire::FrameType::kLent && answer != nullptr) {
+    auto parsed = wire::ParseMemoryRanges(*answer);
+    if (parsed) ranges = std::move(*parsed);
+  } else {
+    LOG_WARN_EVERY(std::chrono::minutes(1), "node {} lends no memory: {}", link.node().value(),
+                   ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));
+  }
+  std::uint64_t lent = 0;
+  for (const wire::MemoryRange& range : ranges) {
+    if (range.offset + range.bytes > memory_->bytes()) continue;
+    Add(range.offset, range.bytes);
+    overhead_ += range.bytes / wire::kOverheadShare;
+    lent += range.bytes + range.bytes / wire::kOverheadShare;
+  }
+  lent_bytes_ += lent;
+  link.shared().bytes_lent.fetch_add(lent, std::memory_order_relaxed);
+  if (asked_bytes_ > 0 && lent == 0) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
+  NotifyWaiters();
+}
+
+void LentMemory::OnLinkLost(Link&, std::uint64_t) {
+  request_ = 0;
+}
+
+void LentMemory::NotifyWaiters() {
+  for (net::Notification* waiter : std::exchange(waiters_, {})) waiter->Notify();
+}
+
+void LentMemory::Close() {
+  if (!open()) return;
+  if (request_ != 0) link_->Forget(std::exchange(request_, 0));
+  report_.Cancel();
+  link_->shared().bytes_lent.fetch_sub(lent_bytes_, std::memory_order_relaxed);
+  link_ = nullptr;
+  NotifyWaiters();
+}
+
+}  // namespace infinicache::pool

@@ -1,0 +1,136 @@
+// Memory that one node has lent to one event loop of this process: strips are put there without a
+// copy, and chunks stored by a record in the same memory (wire/lending.h), without a message.
+//
+//   std::shared_ptr<LentStrip> strip = lent.Take(bytes);   // null: none at hand, more is asked for
+//   … put bytes at strip->data() …
+//   if (!lent.Store(chunk, meta, location, strips)) …      // send it over the link instead
+//
+// A stock is kept so that few writes find none: when it runs low the node is asked for more. What a
+// node lends counts as used there, so nothing that is stored here can find it full. A node looks at
+// its records before it does anything else, and is told to when it has not been for a while.
+//
+// It ends with the link's connection. The node then takes it all for in use, since somebody may be
+// in the middle of a write; it gets it back when the next LentMemory of the link begins, for which
+// the link waits until no strip of this one is held (Link::lent).
+//
+// Thread-safety: one event loop, that of the link. Used through shared_ptr, which strips hold too.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/record_ring.h"
+#include "base/shared_memory.h"
+#include "net/notification.h"
+#include "net/timer.h"
+#include "pool/link.h"
+#include "wire/lending.h"
+
+namespace infinicache::pool {
+
+class LentMemory;
+
+// Memory for one strip. Goes back to the stock, but for what became part of a chunk.
+class LentStrip {
+ public:
+  // Use LentMemory::Take.
+  LentStrip(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes);
+  LentStrip(const LentStrip&) = delete;
+  LentStrip& operator=(const LentStrip&) = delete;
+  ~LentStrip();
+
+  std::byte* data() const { return data_; }
+  std::uint64_t offset() const { return offset_; }  // in the node's memory
+
+ private:
+  friend class LentMemory;
+
+  std::shared_ptr<LentMemory> memory_;
+  std::byte* data_;
+  std::uint64_t offset_;
+  std::uint64_t bytes_;  // from there on that are to be given back
+};
+
+class LentMemory final : public FrameSink, public std::enable_shared_from_this<LentMemory> {
+ public:
+  // The stock, as a part of the node's limit, and at most.
+  static constexpr std::uint64_t kStockShare = 128;
+  static constexpr std::uint64_t kStockBytesMax = 4 * kMiB;
+  static constexpr std::uint64_t kStockBytesMin = 64 * kKiB;
+  // How long a node may not have looked at its records.
+  static constexpr Duration kReportAfter = std::chrono::milliseconds(50);
+  // A node that has had nothing to lend is not asked again for so long.
+  static constexpr Duration kAskAgainAfter = std::chrono::milliseconds(20);
+
+  // Whether a node of this limit can lend a stock worth the name.
+  static bool IsWorthwhile(std::uint64_t bytes_limit) {
+    return bytes_limit / kStockShare >= kStockBytesMin;
+  }
+
+  // REQUIRES: the link is connected, and ends this before it or its connection goes away (Close).
+  LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
+             LendAccount account);
+
+  // Memory for a strip of `bytes`, or null. REQUIRES: bytes > 0.
+  std::shared_ptr<LentStrip> Take(std::size_t bytes);
+  // `changed` is notified when the node has answered, or the connection has ended; once.
+  void Await(net::Notification* changed) { waiters_.push_back(changed); }
+  void StopAwaiting(net::Notification* changed) { std::erase(waiters_, changed); }
+  // Whether anything will be lent: false once the connection has ended.
+  bool open() const { return link_ != nullptr; }
+
+  // Stores a chunk whose strips' bytes are in `strips`, at their beginning, as `location` says. It
+  // can be read when this returns. False: not so, for want of room for the record, or since the
+  // connection has ended. REQUIRES: the record fits (FitsRecord).
+  bool Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
+             const wire::ChunkLocation& location,
+             std::span<const std::shared_ptr<LentStrip>> strips);
+  bool FitsRecord(std::size_t key_bytes, std::size_t strips) const {
+    return wire::StoredChunkBytes(key_bytes, strips) <= ring_.record_bytes_max();
+  }
+
+  // The connection has ended.
+  void Close();
+
+ private:
+  friend class LentStrip;
+
+  Target OnData(Link& link, const wire::FrameHeader& header) override;
+  void OnFrame(Link& link, const wire::FrameHeader& header) override;
+  void OnLinkLost(Link& link, std::uint64_t request) override;
+
+  std::uint64_t stock_bytes() const;
+  // Gives back what is of no use, and asks for more where `wanted` is not 0.
+  void Ask(std::uint64_t wanted);
+  std::vector<wire::MemoryRange> TakeUseless();
+  void AskForMore();
+  void Add(std::uint64_t offset, std::uint64_t bytes);
+  void GiveBack(std::uint64_t offset, std::uint64_t bytes);
+  void Report();
+  void NotifyWaiters();
+
+  Link* link_;
+  std::shared_ptr<const SharedMemory> memory_;
+  const LendAccount account_;
+  RecordRing ring_;
+  net::Timer report_;
+  bool report_due_ = false;
+  bool anew_ = true;
+  std::uint64_t request_ = 0;  // 0: nothing is asked
+  std::uint64_t asked_bytes_ = 0;
+  std::shared_ptr<std::string> answer_;
+  TimePoint ask_after_{};
+  std::map<std::uint64_t, std::uint64_t> free_;  // begin to end; none touches another
+  std::uint64_t free_bytes_ = 0;
+  std::uint64_t overhead_ = 0;    // lent for what chunks take beside their strips
+  std::uint64_t lent_bytes_ = 0;  // in all that is no chunk's: free, in strips, and overhead
+  std::uint64_t strip_bytes_ = 0;  // of the last one, as it counts in memory
+  std::vector<net::Notification*> waiters_;
+};
+
+}  // namespace infinicache::pool

@@ -1,0 +1,101 @@
+// How a proxy writes chunks into a node's memory by itself (docs/adr/0020-mapped-writes.md), sans
+// I/O: the frames by which the node lends it memory, the records by which it says what is there
+// now, and where in the shared memory these records are.
+//
+// A kLend frame asks for memory, and gives some back; kLent answers with what is lent:
+//
+//   kLend   flags   kFlagFirst: the borrower holds nothing of what was lent to this account before
+//           object  the owner: a number of the proxy's process; version  overhead bytes given back
+//           index   the account: the number of its event loop
+//           offset  bytes wanted, or 0: the node only is to look at its records
+//           length  bytes that a block must have to be of use
+//   kLent   offset, length  the node's fill, as in every short answer
+//
+// Metadata of both: ranges, given back or lent, each u64 offset, u64 bytes from the start of the
+// memory. With every range its kOverheadShare-th part is lent for what chunks take beside their
+// strips.
+//
+// A record is one stored chunk:
+//
+//    0 u64 object   8 u64 version   16 u16 index   18 u32 meta_bytes   22 ChunkMeta, ChunkLocation
+//
+// Records are in a RecordRing of the account, behind the memory for chunks. Numbers are
+// little-endian; encodings are canonical.
+//
+// Thread-safety: free functions on values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/map_memory.h"
+#include "base/record_ring.h"
+#include "base/result.h"
+#include "wire/chunk_location.h"
+#include "wire/frame.h"
+
+namespace infinicache::wire {
+
+inline constexpr std::uint16_t kLendAccounts = 32;
+inline constexpr std::size_t kLendRingBytes = RecordRing::kHeaderBytes + 128 * kKiB;
+inline constexpr std::uint64_t kOverheadShare = 8;
+
+// What memory that `chunk_memory_bytes` of chunks are in has in all.
+std::uint64_t MemoryBytesWithRings(std::uint64_t chunk_memory_bytes);
+// The ring of an account. REQUIRES: memory.size() is of MemoryBytesWithRings, account <
+// kLendAccounts.
+std::span<std::byte> LendRing(std::span<std::byte> memory, std::uint16_t account);
+
+struct MemoryRange {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;  // > 0; offset + bytes < 2^64
+
+  friend bool operator==(const MemoryRange&, const MemoryRange&) = default;
+};
+
+// Ranges of one frame, at most.
+inline constexpr std::size_t kMemoryRangesMax = 2048;
+
+// REQUIRES: at most kMemoryRangesMax.
+std::string EncodeMemoryRanges(std::span<const MemoryRange> ranges);
+// Errors: kProtocol.
+Result<std::vector<MemoryRange>> ParseMemoryRanges(std::string_view bytes);
+
+struct LendRequest {
+  std::uint64_t owner = 0;
+  std::uint16_t account = 0;
+  bool anew = false;
+  std::uint64_t bytes = 0;
+  std::uint64_t block_bytes_min = 0;
+  std::uint64_t overhead_back = 0;
+
+  friend bool operator==(const LendRequest&, const LendRequest&) = default;
+};
+
+FrameHeader EncodeLend(std::uint64_t request, const LendRequest& lend);
+// Errors: kProtocol for an account that cannot be.
+Result<LendRequest> DecodeLend(const FrameHeader& header);
+
+struct StoredChunk {
+  ChunkId chunk;
+  ChunkMeta meta;
+  ChunkLocation location;
+
+  friend bool operator==(const StoredChunk&, const StoredChunk&) = default;
+};
+
+// Bytes of the encoding of a chunk of `strips` strips in one piece each.
+std::size_t StoredChunkBytes(std::size_t key_bytes, std::size_t strips);
+// REQUIRES: the limits named at ChunkMeta's fields.
+std::string EncodeStoredChunk(const ChunkId& chunk, const ChunkMeta& meta,
+                              const ChunkLocation& location);
+// Errors: kProtocol.
+Result<StoredChunk> ParseStoredChunk(std::string_view bytes);
+
+}  // namespace infinicache::wire
