@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "wire/inventory.h"
@@ -27,18 +29,16 @@ ChunkUpload::~ChunkUpload() {
   }
 }
 
-std::shared_ptr<pool::LentStrip> ChunkUpload::TakeMemory(std::uint32_t bytes) {
+std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
-  if (!begun_ && lent_ == nullptr && !link_.suspect()) {
-    lent_ = link_.lent();
-    const std::size_t strips = record_->layout().rows();
-    if (lent_ != nullptr && !lent_->FitsRecord(record_->key().size(), strips)) lent_ = nullptr;
-  }
+  if (!begun_ && lent_ == nullptr && !link_.suspect()) lent_ = link_.lent();
   return lent_ != nullptr ? lent_->Take(bytes) : nullptr;
 }
 
-bool ChunkUpload::AwaitsMemory() {
-  if (state_ != State::kWriting || lent_ == nullptr || !lent_->open()) return false;
+bool ChunkUpload::AwaitsMemory(std::uint32_t bytes) {
+  if (state_ != State::kWriting || lent_ == nullptr || !lent_->asking() ||
+      lent_->free_bytes() >= bytes)
+    return false;
   lent_->StopAwaiting(&changed_);
   lent_->Await(&changed_);
   return true;
@@ -55,8 +55,11 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
     return;
   }
   const std::uint64_t offset = layout.ChunkOffset(row->index());
-  if (lent_ != nullptr && row->lent(index_) != nullptr)
-    return PutStrip(*row, bytes, crc, offset + bytes == chunk_bytes_);
+  if (lent_ != nullptr && PutStrip(*row, bytes, crc)) {
+    Unreserve(RoundUp(bytes, kStripBlockBytes));
+    if (offset + bytes == chunk_bytes_) Store();
+    return;
+  }
   if (lent_ != nullptr) TakeToLink();
   SendStrip(offset, {row->strip(index_), bytes}, crc, row, more);
 }
@@ -65,14 +68,39 @@ void ChunkUpload::SendEmpty() {
   if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
 }
 
-void ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc, bool last) {
-  strips_.push_back(row.lent(index_));
-  put_.AddStrip(crc);
-  put_.AddPiece(strips_.back()->offset(), bytes);
-  if (!last) return;
-  if (!lent_->Store(record_->chunk(index_), Meta(), put_, strips_)) return TakeToLink();
-  location_ = std::make_shared<const wire::ChunkLocation>(std::move(put_));
-  strips_.clear();
+bool ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc) {
+  if (const auto& whole = row.lent(index_); whole != nullptr) {
+    put_location_.AddStrip(crc);
+    put_location_.AddPiece(whole->offset(), bytes);
+    put_.push_back(whole);
+    return true;
+  }
+  auto pieces = lent_->TakePieces(bytes);
+  if (pieces.empty()) return false;
+  put_location_.AddStrip(crc);
+  const std::byte* from = row.strip(index_);
+  for (auto& piece : pieces) {
+    const auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, piece->bytes()));
+    std::memcpy(piece->data(), from, part);
+    put_location_.AddPiece(piece->offset(), part);
+    put_.push_back(std::move(piece));
+    from += part;
+    bytes -= part;
+  }
+  return true;
+}
+
+// What is in lent memory counts as used already.
+void ChunkUpload::Unreserve(std::uint64_t bytes) {
+  bytes = std::min(bytes, reserved_bytes_);
+  reserved_bytes_ -= bytes;
+  link_.shared().bytes_reserved.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+void ChunkUpload::Store() {
+  if (!lent_->Store(record_->chunk(index_), Meta(), put_location_, put_)) return TakeToLink();
+  location_ = std::make_shared<const wire::ChunkLocation>(std::move(put_location_));
+  put_.clear();
   Finish(State::kStored);
 }
 
@@ -80,12 +108,18 @@ void ChunkUpload::TakeToLink() {
   lent_->StopAwaiting(&changed_);
   lent_ = nullptr;
   std::uint64_t offset = 0;
-  for (std::size_t i = 0; i < strips_.size(); ++i) {
-    const std::uint32_t bytes = put_.pieces[i].bytes;
-    SendStrip(offset, {strips_[i]->data(), bytes}, put_.strips[i].crc, strips_[i]);
-    offset += bytes;
+  link_.shared().bytes_reserved.fetch_add(record_->StoredBytes(index_) - reserved_bytes_,
+                                          std::memory_order_relaxed);
+  reserved_bytes_ = record_->StoredBytes(index_);
+  for (const auto& strip : put_location_.strips) {
+    auto bytes = std::make_shared<std::vector<std::byte>>();
+    for (std::size_t i = strip.first_piece; i < strip.first_piece + strip.pieces; ++i)
+      bytes->insert(bytes->end(), put_[i]->data(),
+                    put_[i]->data() + put_location_.pieces[i].bytes);
+    SendStrip(offset, *bytes, strip.crc, bytes);
+    offset += bytes->size();
   }
-  strips_.clear();
+  put_.clear();
 }
 
 wire::ChunkMeta ChunkUpload::Meta() const {
@@ -144,7 +178,7 @@ void ChunkUpload::Finish(State state) {
   state_ = state;
   if (lent_ != nullptr) lent_->StopAwaiting(&changed_);
   link_.Forget(request_);
-  link_.shared().bytes_reserved.fetch_sub(reserved_bytes_, std::memory_order_relaxed);
+  Unreserve(reserved_bytes_);
   // The instance that answered, which may be younger than this upload.
   if (state == State::kStored) record_->set_place(index_, {link_.node(), link_.epoch()});
   changed_.Notify();

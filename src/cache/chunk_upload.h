@@ -1,9 +1,10 @@
 // Writes one chunk of an object to one node, strip by strip, and learns whether it was stored.
 //
 // Its bytes go over the link, or are put into memory that the node has lent (pool/lent_memory.h):
-// the writer takes that by TakeMemory for each row, beginning with the first. Then the chunk is
-// stored as soon as Send has been called for its last strip. Where a strip has no such memory, or
-// the record finds no room, all of the chunk goes over the link, from where its bytes are.
+// the writer takes that by TakeMemory for each row, beginning with the first, or the strip is copied
+// to pieces of it by Send. Then the chunk is stored as soon as Send has been called for its last
+// strip. Where there is no such memory, or the record finds no room, all of the chunk goes over the
+// link, from where its bytes are.
 //
 // Used by ObjectWriter (d+p of them) and by repair. When it goes away unfinished it tells the node
 // to drop what it has, in the order of the link, so that nothing is left behind. Thread-safety: one
@@ -39,10 +40,10 @@ class ChunkUpload final : public pool::FrameSink {
   void set_cause(policy::Cause cause) { cause_ = cause; }
 
   // Memory of the node for the chunk's strip of the next row, of `bytes`; null if it is to go over
-  // the link, or none is at hand.
-  std::shared_ptr<pool::LentStrip> TakeMemory(std::uint32_t bytes);
+  // the link, or none is at hand in one piece.
+  std::shared_ptr<pool::LentRange> TakeMemory(std::uint32_t bytes);
   // Null was for want of memory that the node may lend soon, of which `changed` tells.
-  bool AwaitsMemory();
+  bool AwaitsMemory(std::uint32_t bytes);
 
   // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
   // failed. An object without rows is sent by SendEmpty.
@@ -72,9 +73,12 @@ class ChunkUpload final : public pool::FrameSink {
   void SendStrip(std::uint64_t offset, std::span<const std::byte> bytes, std::uint32_t crc,
                  std::shared_ptr<const void> keep_alive, bool more = false);
   wire::ChunkMeta Meta() const;
-  void PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc, bool last);
+  // False: there is no memory for it.
+  bool PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc);
+  void Store();
   // What was put into lent memory so far goes over the link after all.
   void TakeToLink();
+  void Unreserve(std::uint64_t bytes);
   void TellNodeToDrop();
   void Finish(State state);
 
@@ -86,8 +90,8 @@ class ChunkUpload final : public pool::FrameSink {
   std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
   std::shared_ptr<pool::LentMemory> lent_;  // null: it goes over the link
-  std::vector<std::shared_ptr<pool::LentStrip>> strips_;
-  wire::ChunkLocation put_;  // of strips_
+  std::vector<std::shared_ptr<pool::LentRange>> put_;  // what is in it so far
+  wire::ChunkLocation put_location_;
   std::shared_ptr<const wire::ChunkLocation> location_;
   bool begun_ = false;  // Send was called
   State state_ = State::kWriting;

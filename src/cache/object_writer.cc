@@ -119,6 +119,10 @@ net::Task<Status> ObjectWriter::PlaceMakingRoom() {
   const std::uint64_t largest = record_->StoredBytes(0);
   for (int placement = 0; placement < kPlacementsMax; ++placement) {
     std::vector<NodeId> nodes = DrawNodes();
+    if (nodes.size() == width) {
+      PutOn(nodes);
+      co_return Status{};
+    }
     const auto full = worker_.ChooseFullNodes(width - nodes.size(), largest, nodes);
     nodes.insert(nodes.end(), full.begin(), full.end());
     if (full.empty() || nodes.size() < required()) break;
@@ -200,7 +204,7 @@ net::Task<Result<std::span<iovec>>> ObjectWriter::Next() {
     if (auto status = co_await AwaitWindow(); !status)
       co_return tl::make_unexpected(status.error());
     const std::uint32_t unit = layout_.StripUnit(rows_sent_);
-    Row::LentStrips lent = co_await TakeLent(unit);
+    Row::LentRanges lent = co_await TakeLent(unit);
     const std::size_t cost = Row::Cost(layout_.code.width() - Row::CountLent(lent), unit);
     if (!worker_.budget().TryAcquire(cost)) {
       FlushLinks();
@@ -216,12 +220,12 @@ net::Task<Result<std::span<iovec>>> ObjectWriter::Next() {
 }
 
 // Memory of nodes for the next row's strips, as far as they lend any.
-net::Task<Row::LentStrips> ObjectWriter::TakeLent(std::uint32_t unit) {
-  Row::LentStrips lent;
+net::Task<Row::LentRanges> ObjectWriter::TakeLent(std::uint32_t unit) {
+  Row::LentRanges lent;
   const auto lacks = [&](std::size_t i) {
     if (chunks_[i] == nullptr || lent[i] != nullptr) return false;
     lent[i] = chunks_[i]->TakeMemory(unit);
-    return lent[i] == nullptr && chunks_[i]->AwaitsMemory();
+    return lent[i] == nullptr && chunks_[i]->AwaitsMemory(unit);
   };
   const TimePoint asked = net::EventLoop::Now();
   for (;;) {
@@ -325,7 +329,11 @@ void ObjectWriter::SendRow() {
       rows_sent_ % kRowsPerSend != kRowsPerSend - 1 && rows_sent_ + 1 < layout_.rows();
   std::vector<std::uint32_t> crcs(code.width());
   for (std::size_t i = 0; i < code.width(); ++i) {
-    crcs[i] = coding::Crc32c({row_->strip(i), layout_.StripBytes(rows_sent_, i)});
+    // A copy begins as the data strip does.
+    const std::size_t known =
+        i > 0 && code.data == 1 ? layout_.StripBytes(rows_sent_, 0) : std::size_t{0};
+    crcs[i] = coding::Crc32c(
+        {row_->strip(i) + known, layout_.StripBytes(rows_sent_, i) - known}, known > 0 ? crcs[0] : 0);
     if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i], more);
   }
   if (RetainsRows()) {

@@ -11,8 +11,8 @@
 //   object yet directory.Commit(*record, …);
 //
 // Where nodes lend memory (pool/lent_memory.h), Next is that memory: strips are received and coded
-// where they stay, and stored without a message. How much is lent at once is the node's matter; a
-// write of several rows waits a little for more, another one goes over the links.
+// where they stay, and stored without a message. A write of several rows waits a little for more
+// where that may come; what finds none goes over the links.
 //
 // Each row is coded as soon as it is full, while it is still in the cache. At most kRowsInFlight
 // rows wait to be sent: slow nodes hold back the client, not the memory.
@@ -89,7 +89,7 @@ class ObjectWriter {
   void ReplaceFailed();
   void FlushLinks();
   net::Task<Status> AwaitWindow();
-  net::Task<Row::LentStrips> TakeLent(std::uint32_t unit);
+  net::Task<Row::LentRanges> TakeLent(std::uint32_t unit);
   std::span<iovec> Unfilled();
   void FillUp();
   void NoteLocations();

@@ -53,7 +53,7 @@ net::Task<Status> RoomClaim::Make(bool refused) {
 
 bool RoomClaim::IsMade() {
   return std::all_of(nodes_.begin(), nodes_.end(),
-                     [this](NodeId node) { return shared(node).MissingBytes() == 0; });
+                     [this](NodeId node) { return MissingBytes(node) == 0; });
 }
 
 std::vector<std::uint64_t> RoomClaim::Lacking(bool refused) {
@@ -61,7 +61,7 @@ std::vector<std::uint64_t> RoomClaim::Lacking(bool refused) {
   for (const NodeId node : nodes_) {
     pool::NodeShared& state = shared(node);
     const std::uint64_t freeing = state.bytes_freeing.load(std::memory_order_relaxed);
-    const std::uint64_t missing = std::max(state.MissingBytes(), refused ? bytes_ : 0);
+    const std::uint64_t missing = std::max(MissingBytes(node), refused ? bytes_ : 0);
     if (missing <= freeing) continue;
     lacking[node.value()] = missing - freeing + state.bytes_limit / kSpareShare;
   }

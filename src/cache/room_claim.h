@@ -56,6 +56,9 @@ class RoomClaim {
   };
 
   pool::NodeShared& shared(NodeId node) { return worker_.links().at(node).shared(); }
+  std::uint64_t MissingBytes(NodeId node) {
+    return shared(node).MissingBytes(worker_.links().at(node).stock());
+  }
   bool IsMade();
   // Bytes that each node (by id) lacks beyond what is being freed.
   std::vector<std::uint64_t> Lacking(bool refused);

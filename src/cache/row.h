@@ -29,7 +29,7 @@ struct RowWindow {
 class Row {
  public:
   // By strip; null: it is in the row's own memory.
-  using LentStrips = std::array<std::shared_ptr<pool::LentStrip>, kCodeWidthMax>;
+  using LentRanges = std::array<std::shared_ptr<pool::LentRange>, kCodeWidthMax>;
 
   // Bytes of memory that a row takes from the budget: those of its buffer.
   static std::size_t Cost(std::size_t own_strips, std::uint32_t unit) {
@@ -40,7 +40,7 @@ class Row {
   // REQUIRES: Cost(strips, unit), without those that are lent, was acquired from the worker's
   // budget; the row gives it back.
   Row(Worker& worker, std::shared_ptr<RowWindow> window, std::uint64_t index, std::size_t strips,
-      std::uint32_t unit, LentStrips lent = {})
+      std::uint32_t unit, LentRanges lent = {})
       : worker_(worker),
         window_(std::move(window)),
         lent_(std::move(lent)),
@@ -69,8 +69,8 @@ class Row {
   std::uint64_t index() const { return index_; }
   std::uint32_t unit() const { return unit_; }
   std::byte* strip(std::size_t i) const { return strips_[i]; }
-  const std::shared_ptr<pool::LentStrip>& lent(std::size_t i) const { return lent_[i]; }
-  static std::size_t CountLent(const LentStrips& lent) {
+  const std::shared_ptr<pool::LentRange>& lent(std::size_t i) const { return lent_[i]; }
+  static std::size_t CountLent(const LentRanges& lent) {
     return static_cast<std::size_t>(
         std::count_if(lent.begin(), lent.end(), [](const auto& strip) { return strip != nullptr; }));
   }
@@ -78,7 +78,7 @@ class Row {
  private:
   Worker& worker_;
   std::shared_ptr<RowWindow> window_;
-  LentStrips lent_;
+  LentRanges lent_;
   std::array<std::byte*, kCodeWidthMax> strips_{};
   std::size_t cost_;
   Buffer buffer_;

@@ -98,7 +98,7 @@ policy::NodeForPlacement Worker::ForPlacement(pool::Link& link, std::uint64_t by
   const pool::NodeShared& shared = link.shared();
   const bool usable =
       IsUsable(link) && shared.bytes_limit.load(std::memory_order_relaxed) >= bytes_wanted;
-  return {link.node(), shared.FreeBytes(), usable, shared.host};
+  return {link.node(), shared.FreeBytes(link.stock()), usable, shared.host};
 }
 
 std::vector<policy::NodeForPlacement> Worker::NodesForPlacement(std::uint64_t bytes_wanted,

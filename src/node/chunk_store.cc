@@ -169,19 +169,23 @@ Result<wire::ChunkLocation> ChunkStore::Locate(const ChunkId& id) {
   return location;
 }
 
-void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t block_bytes_min,
+void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t range_bytes,
                       std::vector<wire::MemoryRange>& out) {
   CHECK(shared_memory() != nullptr);
-  while (bytes >= block_bytes_min && out.size() < wire::kMemoryRangesMax) {
-    const std::uint64_t free = bytes_limit() - bytes_used();
-    const std::uint64_t most = std::min(bytes, free - free / wire::kOverheadShare);
-    if (most < block_bytes_min) return;
-    const Extent block = memory_->arena.Lend(most, block_bytes_min);
-    if (block.bytes == 0) return;
-    memory_->reserved_bytes += block.bytes / wire::kOverheadShare;
-    out.push_back({memory_->arena.OffsetOf(block), block.bytes});
-    bytes -= std::min<std::uint64_t>(bytes, block.bytes);
+  for (const std::uint64_t least : {std::max(range_bytes, kLentRangeBytesMin), kLentRangeBytesMin}) {
+    while (bytes >= least && out.size() < wire::kMemoryRangesMax) {
+      const Extent range = memory_->arena.Lend(std::min(bytes, bytes_limit() - bytes_used()), least);
+      if (range.bytes == 0) break;
+      out.push_back({memory_->arena.OffsetOf(range), range.bytes});
+      bytes -= range.bytes;
+    }
   }
+}
+
+std::uint64_t ChunkStore::LendOverhead(std::uint64_t bytes) {
+  if (bytes > bytes_limit() - bytes_used()) return 0;
+  memory_->reserved_bytes += bytes;
+  return bytes;
 }
 
 void ChunkStore::TakeBack(const wire::MemoryRange& range) {
@@ -204,22 +208,29 @@ Status ChunkStore::Adopt(wire::StoredChunk stored, std::uint64_t overhead_lent) 
     return Fail(ErrorCode::kInvalidArgument, "not the strips of the chunk");
   std::uint64_t left = meta.chunk_bytes;
   for (const auto& strip : location.strips) {
-    const auto pieces = location.PiecesOf(strip);
-    const std::uint64_t bytes = std::min<std::uint64_t>(left, meta.strip_bytes);
-    if (pieces.size() != 1 || pieces[0].bytes != bytes ||
-        !ExtentArena::IsAtBlock(pieces[0].offset))
-      return Fail(ErrorCode::kInvalidArgument, "not a strip of the chunk");
-    left -= bytes;
+    std::uint64_t in_strip = std::min<std::uint64_t>(left, meta.strip_bytes);
+    left -= in_strip;
+    for (const auto& piece : location.PiecesOf(strip)) {
+      const bool last = piece.bytes == in_strip;
+      if (piece.bytes > in_strip || !ExtentArena::IsAtBlock(piece.offset) ||
+          (!last && piece.bytes % ExtentArena::kBlockBytesMin != 0))
+        return Fail(ErrorCode::kInvalidArgument, "not a piece of the chunk");
+      in_strip -= piece.bytes;
+    }
+    if (in_strip > 0) return Fail(ErrorCode::kInvalidArgument, "not a strip of the chunk");
   }
   auto chunk = std::make_shared<Chunk>(memory_, stored.chunk, std::move(stored.meta));
   TakeBackOverhead(overhead_lent);
   chunk->strips_.reserve(strips);
   for (const auto& strip : location.strips) {
-    const wire::ChunkLocation::Piece& piece = location.PiecesOf(strip)[0];
     const auto first = static_cast<std::uint32_t>(chunk->extents_.size());
-    memory_->arena.Carve(memory_->arena.At(piece.offset), piece.bytes, chunk->extents_);
-    chunk->strips_.push_back({first, static_cast<std::uint32_t>(chunk->extents_.size()) - first,
-                              piece.bytes, strip.crc});
+    std::uint32_t bytes = 0;
+    for (const auto& piece : location.PiecesOf(strip)) {
+      memory_->arena.Carve(memory_->arena.At(piece.offset), piece.bytes, chunk->extents_);
+      bytes += piece.bytes;
+    }
+    chunk->strips_.push_back(
+        {first, static_cast<std::uint32_t>(chunk->extents_.size()) - first, bytes, strip.crc});
   }
   chunk->strips_received_ = strips;
   Commit(std::move(chunk));

@@ -1,6 +1,5 @@
 // What a link has to do with memory that the proxy uses by itself.
 #include <utility>
-#include <vector>
 
 #include "node/connection.h"
 #include "wire/chunk_location.h"
@@ -33,18 +32,18 @@ net::Task<Status> Connection::HandleLend(const FrameHeader& header) {
   if (!request) co_return tl::make_unexpected(request.error());
   const auto back = wire::ParseMemoryRanges(*meta);
   if (!back) co_return tl::make_unexpected(back.error());
-  std::vector<wire::MemoryRange> lent;
-  Status status;
   if (context_.lender == nullptr) {
-    status = Fail(ErrorCode::kUnavailable, "the memory of this node is not shared");
-  } else {
-    status = context_.lender->Lend(*request, *back, lent);
+    ReplyError(header, {ErrorCode::kUnavailable, "the memory of this node is not shared"});
+    co_return Status{};
   }
-  if (status) {
-    ReplyOk(FrameType::kLent, header, wire::EncodeMemoryRanges(lent));
-  } else {
-    ReplyError(header, status.error());
+  const auto lent = context_.lender->Lend(*request, *back);
+  if (!lent) {
+    ReplyError(header, lent.error());
+    co_return Status{};
   }
+  FrameHeader answered = header;
+  answered.chunk.version = Version(lent->overhead);
+  ReplyOk(FrameType::kLent, answered, wire::EncodeMemoryRanges(lent->ranges));
   co_return Status{};
 }
 

@@ -75,17 +75,67 @@ bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
 }
 
 Extent ExtentArena::Lend(std::size_t bytes_max, std::size_t bytes_min) {
-  bytes_max = std::min<std::size_t>(bytes_max, limit_ - used_);
-  if (bytes_max < kBlockBytesMin) return {};
-  unsigned order = std::min(OrderOfBlock(std::bit_floor(bytes_max)), kOrders - 1);
+  bytes_max = std::min<std::size_t>({bytes_max, limit_ - used_, kBlockBytesMax});
+  Extent lent = LendBlock(bytes_max, bytes_min, /*touch=*/false);
+  if (lent.bytes == 0) lent = LendGap(bytes_max, bytes_min);
+  if (lent.bytes == 0) lent = LendBlock(bytes_max, bytes_min, /*touch=*/true);
+  used_ += lent.bytes;
+  return lent;
+}
+
+// The largest block that may be lent.
+Extent ExtentArena::LendBlock(std::size_t bytes_max, std::size_t bytes_min, bool touch) {
+  if (bytes_max < std::max(bytes_min, kBlockBytesMin)) return {};
+  unsigned order = OrderOfBlock(std::bit_floor(bytes_max));
+  const auto has_free = [this](unsigned from) {
+    return std::any_of(free_.begin() + from, free_.end(), [](auto* block) { return block; });
+  };
+  if (!touch) {
+    while (order > 0 && !has_free(order)) --order;
+    if (!has_free(order)) return {};
+  }
   if (BlockBytes(order) < bytes_min) return {};
-  std::byte* block = TakeBlock(order);
-  while (block == nullptr && order > 0 && BlockBytes(order - 1) >= bytes_min)
-    block = TakeBlock(--order);
+  std::byte* const block = TakeBlock(order);
   if (block == nullptr) return {};
-  used_ += BlockBytes(order);
   state_[IndexOf(block)] = kNotAHead;
   return {block, static_cast<std::uint32_t>(BlockBytes(order))};
+}
+
+// Free blocks that touch each other, though they are no buddies. The largest ones are the best clue
+// to where that is so, and of each size those that were freed last.
+Extent ExtentArena::LendGap(std::size_t bytes_max, std::size_t bytes_min) {
+  if (bytes_max < bytes_min) return {};
+  const std::size_t most = bytes_max / kBlockBytesMin;
+  const std::size_t touched = touched_ / kBlockBytesMin;
+  for (unsigned clue = kOrders; clue-- > 0;) {
+    std::size_t tries = kGapsTried;
+    for (FreeBlock* block = free_[clue]; block != nullptr && tries > 0; block = block->next, --tries) {
+      std::size_t begin = IndexOf(reinterpret_cast<std::byte*>(block));
+      std::size_t end = begin + (std::size_t{1} << clue);
+      if (end - begin > most) break;
+      while (end < touched && (state_[end] & kFreeBit) != 0 && state_[end] != kNotAHead &&
+             end + (std::size_t{1} << (state_[end] & ~kFreeBit)) - begin <= most)
+        end += std::size_t{1} << (state_[end] & ~kFreeBit);
+      for (unsigned order = 0; order < kOrders;) {
+        const std::size_t left = std::size_t{1} << order;
+        if (begin < left || end - begin + left > most || !IsFree(begin - left, order)) {
+          ++order;
+        } else {
+          begin -= left;
+          order = 0;
+        }
+      }
+      if ((end - begin) * kBlockBytesMin < bytes_min) continue;
+      for (std::size_t at = begin; at < end;) {
+        const unsigned order = state_[at] & ~kFreeBit;
+        Remove(base_ + at * kBlockBytesMin, order);
+        at += std::size_t{1} << order;
+      }
+      return {base_ + begin * kBlockBytesMin,
+              static_cast<std::uint32_t>((end - begin) * kBlockBytesMin)};
+    }
+  }
+  return {};
 }
 
 void ExtentArena::Carve(std::byte* data, std::size_t bytes, std::vector<Extent>& out) {

@@ -49,9 +49,10 @@ class ExtentArena {
   bool Allocate(std::size_t bytes, std::vector<Extent>& out);
   void Free(std::span<const Extent> extents);
 
-  // Lends memory of which parts become extents later: one block of at most `bytes_max` (rounded down
-  // to a power of two), as large as can be had, but not below `bytes_min`; bytes 0 if there is none.
-  // It counts as used until it is freed, in extents that Carve makes of it.
+  // Lends memory of which parts become extents later: one range of at most `bytes_max`, and not below
+  // `bytes_min`; bytes 0 if there is none. What was touched before comes first, whole blocks before
+  // gaps between others, of which only some are looked at. It counts as used until it is freed, in
+  // extents that Carve makes of it. REQUIRES: bytes_min > 0.
   Extent Lend(std::size_t bytes_max, std::size_t bytes_min);
   // Appends extents of the `bytes` at `data`, which Lend has lent, to `out`. REQUIRES: `data` lies at
   // a multiple of kBlockBytesMin from the first block; these bytes were not carved before.
@@ -81,6 +82,7 @@ class ExtentArena {
   static constexpr unsigned kOrders = 12;  // 1 KiB << 0 … 1 KiB << 11
   static constexpr std::uint8_t kNotAHead = 0xFF;
   static constexpr std::uint8_t kFreeBit = 0x80;
+  static constexpr std::size_t kGapsTried = 32;  // for each size of block
 
   struct FreeBlock {
     FreeBlock* next;
@@ -89,6 +91,11 @@ class ExtentArena {
 
   std::byte* TakeBlock(unsigned order);  // nullptr if no block of this order can be had
   void GiveBlock(std::byte* data, unsigned order);
+  Extent LendBlock(std::size_t bytes_max, std::size_t bytes_min, bool touch);
+  Extent LendGap(std::size_t bytes_max, std::size_t bytes_min);
+  bool IsFree(std::size_t index, unsigned order) const {
+    return state_[index] == (order | kFreeBit);
+  }
   void Push(std::byte* data, unsigned order);
   void Remove(std::byte* data, unsigned order);
   std::size_t IndexOf(const std::byte* data) const {

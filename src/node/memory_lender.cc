@@ -65,9 +65,8 @@ void MemoryLender::Adopt(Account& account, const std::string& record) {
   for (const wire::MemoryRange& range : taken) store_.TakeBack(range);
 }
 
-Status MemoryLender::Lend(const wire::LendRequest& request,
-                          std::span<const wire::MemoryRange> back,
-                          std::vector<wire::MemoryRange>& lent) {
+Result<MemoryLender::Lent> MemoryLender::Lend(const wire::LendRequest& request,
+                                              std::span<const wire::MemoryRange> back) {
   if (store_.shared_memory() == nullptr)
     return Fail(ErrorCode::kUnavailable, "the memory of this node is not shared");
   CHECK(request.account < wire::kLendAccounts);
@@ -88,29 +87,30 @@ Status MemoryLender::Lend(const wire::LendRequest& request,
     Remove(account, range);
     store_.TakeBack(range);
   }
-  const std::uint64_t overhead_back = std::min(request.overhead_back, account.overhead);
-  account.overhead -= overhead_back;
-  store_.TakeBackOverhead(overhead_back);
-
+  Lent lent;
   const std::uint64_t limit = store_.bytes_limit() / kLentShareMax;
-  if (request.bytes == 0 || account.bytes >= limit) return {};
-  const std::uint64_t block_min = std::max(request.block_bytes_min, ExtentArena::kBlockBytesMin);
-  store_.Lend(std::min(request.bytes, limit - account.bytes), block_min, lent);
-  for (const wire::MemoryRange& range : lent) {
-    account.bytes += range.bytes;
-    account.overhead += range.bytes / wire::kOverheadShare;
-    auto [at, inserted] = account.ranges.emplace(range.offset, range.offset + range.bytes);
-    CHECK(inserted);
-    if (const auto next = std::next(at); next != account.ranges.end() && next->first == at->second) {
-      at->second = next->second;
-      account.ranges.erase(next);
-    }
-    if (at != account.ranges.begin() && std::prev(at)->second == at->first) {
-      std::prev(at)->second = at->second;
-      account.ranges.erase(at);
-    }
+  if (account.overhead + request.overhead <= limit)
+    lent.overhead = store_.LendOverhead(request.overhead);
+  account.overhead += lent.overhead;
+  if (account.bytes < limit)
+    store_.Lend(std::min(request.bytes, limit - account.bytes), request.range_bytes,
+                lent.ranges);
+  for (const wire::MemoryRange& range : lent.ranges) Add(account, range);
+  return lent;
+}
+
+void MemoryLender::Add(Account& account, const wire::MemoryRange& range) {
+  account.bytes += range.bytes;
+  auto [at, inserted] = account.ranges.emplace(range.offset, range.offset + range.bytes);
+  CHECK(inserted);
+  if (const auto next = std::next(at); next != account.ranges.end() && next->first == at->second) {
+    at->second = next->second;
+    account.ranges.erase(next);
   }
-  return {};
+  if (at != account.ranges.begin() && std::prev(at)->second == at->first) {
+    std::prev(at)->second = at->second;
+    account.ranges.erase(at);
+  }
 }
 
 void MemoryLender::Close(Account& account) {

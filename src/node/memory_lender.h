@@ -40,11 +40,13 @@ class MemoryLender {
 
   // Makes chunks of what the records tell.
   void Drain();
-  // Takes `back`, and appends to `lent` what is lent now. REQUIRES: Drain() was called. Errors:
-  // kUnavailable (the store's memory is private), kInvalidArgument (what is given back was not
-  // lent).
-  Status Lend(const wire::LendRequest& request, std::span<const wire::MemoryRange> back,
-              std::vector<wire::MemoryRange>& lent);
+  struct Lent {
+    std::vector<wire::MemoryRange> ranges;
+    std::uint64_t overhead = 0;
+  };
+  // Takes `back`, and returns what is lent now. REQUIRES: Drain() was called. Errors: kUnavailable
+  // (the store's memory is private), kInvalidArgument (what is given back was not lent).
+  Result<Lent> Lend(const wire::LendRequest& request, std::span<const wire::MemoryRange> back);
 
   std::uint64_t lent_bytes() const;  // without what is lent with it
 
@@ -59,6 +61,7 @@ class MemoryLender {
   void Drain(Account& account);
   void Adopt(Account& account, const std::string& record);
   void Close(Account& account);
+  static void Add(Account& account, const wire::MemoryRange& range);
   static bool Has(const Account& account, const wire::MemoryRange& range);
   static void Remove(Account& account, const wire::MemoryRange& range);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 #include <utility>
 
 namespace infinicache::policy {
@@ -17,12 +16,38 @@ struct Candidate {
   friend bool operator<(const Candidate& a, const Candidate& b) { return a.key < b.key; }
 };
 
+// Few hosts have chunks of one object: a list is faster than a map.
+class ChunksOfHosts {
+ public:
+  std::size_t Of(std::uint32_t host) const {
+    const auto found = Find(host);
+    return found != counts_.end() ? found->second : 0;
+  }
+  void Add(std::uint32_t host) {
+    const auto found = Find(host);
+    if (found == counts_.end()) {
+      counts_.emplace_back(host, 1);
+    } else {
+      ++counts_[static_cast<std::size_t>(found - counts_.begin())].second;
+    }
+  }
+
+ private:
+  using Counts = std::vector<std::pair<std::uint32_t, std::size_t>>;
+  Counts::const_iterator Find(std::uint32_t host) const {
+    return std::find_if(counts_.begin(), counts_.end(),
+                        [host](const auto& entry) { return entry.first == host; });
+  }
+
+  Counts counts_;
+};
+
 // The first `count` in the order of their keys, but such of hosts without a chunk before others.
 std::vector<NodeId> Spread(std::vector<Candidate> heap, std::size_t count,
                            std::span<const std::uint32_t> used_hosts) {
   std::make_heap(heap.begin(), heap.end());
-  std::unordered_map<std::uint32_t, std::size_t> chunks_of_host;
-  for (const std::uint32_t host : used_hosts) ++chunks_of_host[host];
+  ChunksOfHosts chunks_of_host;
+  for (const std::uint32_t host : used_hosts) chunks_of_host.Add(host);
 
   std::vector<NodeId> chosen;
   std::vector<Candidate> passed;  // over, in their order, as their hosts have chunks already
@@ -30,19 +55,19 @@ std::vector<NodeId> Spread(std::vector<Candidate> heap, std::size_t count,
     std::pop_heap(heap.begin(), heap.end());
     const Candidate next = heap.back();
     heap.pop_back();
-    if (chunks_of_host[next.host] > 0) {
+    if (chunks_of_host.Of(next.host) > 0) {
       passed.push_back(next);
     } else {
-      ++chunks_of_host[next.host];
+      chunks_of_host.Add(next.host);
       chosen.push_back(next.node);
     }
   }
   while (chosen.size() < count && !passed.empty()) {
     const auto next =
         std::min_element(passed.begin(), passed.end(), [&](const auto& a, const auto& b) {
-          return chunks_of_host[a.host] < chunks_of_host[b.host];
+          return chunks_of_host.Of(a.host) < chunks_of_host.Of(b.host);
         });
-    ++chunks_of_host[next->host];
+    chunks_of_host.Add(next->host);
     chosen.push_back(next->node);
     passed.erase(next);
   }

@@ -1,7 +1,6 @@
 #include "pool/lent_memory.h"
 
 #include <algorithm>
-#include <bit>
 #include <iterator>
 #include <utility>
 
@@ -12,10 +11,11 @@
 namespace infinicache::pool {
 namespace {
 
-// Ranges that are too short for a strip are kept for others, so many.
-constexpr std::size_t kShortRangesMax = 16;
-// Overhead that is left when more is asked for.
-constexpr std::uint64_t kOverheadLow = 4 * kKiB;
+// So many ranges are kept, however short.
+constexpr std::size_t kRangesMax = 256;
+constexpr std::uint64_t kShortRangeBytes = 4 * kKiB;
+// What chunks take beside their strips: as much is asked for when half of it is left.
+constexpr std::uint64_t kOverheadStock = 64 * kKiB;
 
 std::uint64_t CostOf(std::uint64_t bytes) {
   return RoundUp(bytes, kStripBlockBytes);
@@ -23,13 +23,13 @@ std::uint64_t CostOf(std::uint64_t bytes) {
 
 }  // namespace
 
-LentStrip::LentStrip(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes)
+LentRange::LentRange(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes)
     : memory_(std::move(memory)),
       data_(memory_->memory_->data() + offset),
       offset_(offset),
       bytes_(bytes) {}
 
-LentStrip::~LentStrip() {
+LentRange::~LentRange() {
   if (bytes_ > 0) memory_->GiveBack(offset_, bytes_);
 }
 
@@ -46,38 +46,64 @@ std::uint64_t LentMemory::stock_bytes() const {
   return std::min(limit / kStockShare, kStockBytesMax);
 }
 
-std::shared_ptr<LentStrip> LentMemory::Take(std::size_t bytes) {
+std::uint64_t LentMemory::overhead_stock() const {
+  return std::min(kOverheadStock, stock_bytes() / 4);
+}
+
+std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
   if (!open()) return nullptr;
   strip_bytes_ = CostOf(bytes);
   const auto found = std::find_if(free_.begin(), free_.end(), [this](const auto& range) {
     return range.second - range.first >= strip_bytes_;
   });
-  std::shared_ptr<LentStrip> strip;
-  if (found != free_.end()) {
-    const auto [begin, end] = *found;
-    strip = std::make_shared<LentStrip>(shared_from_this(), begin, strip_bytes_);
-    free_.erase(found);
-    if (begin + strip_bytes_ < end) free_.emplace(begin + strip_bytes_, end);
-    free_bytes_ -= strip_bytes_;
+  auto taken = found != free_.end() ? Cut(found, strip_bytes_) : nullptr;
+  if (free_bytes_ < std::max(stock_bytes() / 2, strip_bytes_) || overhead_ < overhead_stock() / 2)
+    AskForMore();
+  return taken;
+}
+
+std::vector<std::shared_ptr<LentRange>> LentMemory::TakePieces(std::size_t bytes) {
+  std::vector<std::shared_ptr<LentRange>> pieces;
+  std::uint64_t left = CostOf(bytes);
+  if (!open() || free_bytes_ < left) return pieces;
+  while (left > 0) {
+    const auto longest =
+        std::max_element(free_.begin(), free_.end(), [](const auto& a, const auto& b) {
+          return a.second - a.first < b.second - b.first;
+        });
+    const std::uint64_t taken = std::min(left, longest->second - longest->first);
+    pieces.push_back(Cut(longest, taken));
+    left -= taken;
   }
-  if (strip == nullptr || free_bytes_ < stock_bytes() / 2 || overhead_ < kOverheadLow) AskForMore();
-  return strip;
+  return pieces;
+}
+
+std::shared_ptr<LentRange> LentMemory::Cut(std::map<std::uint64_t, std::uint64_t>::iterator range,
+                                           std::uint64_t bytes) {
+  const auto [begin, end] = *range;
+  free_.erase(range);
+  if (begin + bytes < end) free_.emplace(begin + bytes, end);
+  free_bytes_ -= bytes;
+  return std::make_shared<LentRange>(shared_from_this(), begin, bytes);
 }
 
 bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
                        const wire::ChunkLocation& location,
-                       std::span<const std::shared_ptr<LentStrip>> strips) {
+                       std::span<const std::shared_ptr<LentRange>> ranges) {
+  CHECK(ranges.size() == location.pieces.size());
   const std::uint64_t overhead = kChunkOverheadBytes + meta.key.size();
   if (!open() || !link_->connected() || overhead > overhead_) return false;
-  if (!ring_.Write(wire::EncodeStoredChunk(chunk, meta, location))) {
+  const std::string record = wire::EncodeStoredChunk(chunk, meta, location);
+  if (record.size() > ring_.record_bytes_max()) return false;
+  if (!ring_.Write(record)) {
     Ask(0);
     return false;
   }
   std::uint64_t stored = overhead;
-  for (std::size_t i = 0; i < strips.size(); ++i) {
-    const std::uint64_t bytes = CostOf(location.PiecesOf(location.strips[i])[0].bytes);
-    strips[i]->offset_ += bytes;
-    strips[i]->bytes_ -= bytes;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const std::uint64_t bytes = CostOf(location.pieces[i].bytes);
+    ranges[i]->offset_ += bytes;
+    ranges[i]->bytes_ -= bytes;
     stored += bytes;
   }
   overhead_ -= overhead;
@@ -102,7 +128,7 @@ void LentMemory::Report() {
 
 void LentMemory::AskForMore() {
   if (net::EventLoop::Now() < ask_after_) return;
-  Ask(std::max(stock_bytes() / 2, std::bit_ceil(strip_bytes_)));
+  Ask(std::max(stock_bytes() / 2, strip_bytes_));
 }
 
 void LentMemory::Ask(std::uint64_t wanted) {
@@ -110,29 +136,28 @@ void LentMemory::Ask(std::uint64_t wanted) {
   const std::vector<wire::MemoryRange> back = TakeUseless();
   std::uint64_t back_bytes = 0;
   for (const wire::MemoryRange& range : back) back_bytes += range.bytes;
-  const std::uint64_t overhead_back = std::min(overhead_, back_bytes / wire::kOverheadShare);
-  overhead_ -= overhead_back;
-  lent_bytes_ -= back_bytes + overhead_back;
-  link_->shared().bytes_lent.fetch_sub(back_bytes + overhead_back, std::memory_order_relaxed);
+  lent_bytes_ -= back_bytes;
+  link_->shared().bytes_lent.fetch_sub(back_bytes, std::memory_order_relaxed);
+  const std::uint64_t overhead = overhead_ < overhead_stock() / 2 ? overhead_stock() : 0;
   request_ = link_->Register(this);
   asked_bytes_ = wanted;
   link_->Send(wire::EncodeLend(request_, {.owner = account_.owner,
                                           .account = account_.number,
                                           .anew = std::exchange(anew_, false),
                                           .bytes = wanted,
-                                          .block_bytes_min = std::bit_ceil(strip_bytes_),
-                                          .overhead_back = overhead_back}),
+                                          .range_bytes = strip_bytes_,
+                                          .overhead = wanted > 0 ? overhead : 0}),
               wire::EncodeMemoryRanges(back));
 }
 
-// Ranges in which no strip has room, and what was lent for a write that was given up.
+// Where there are many, the short ones; and what was lent for a write that was given up.
 std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   std::vector<wire::MemoryRange> useless;
-  const bool crowded = free_.size() > kShortRangesMax;
+  const bool crowded = free_.size() > kRangesMax;
   for (auto range = free_.begin(); range != free_.end();) {
     const std::uint64_t bytes = range->second - range->first;
     const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
-    if ((surplus || (crowded && bytes < strip_bytes_)) &&
+    if ((surplus || (crowded && bytes < kShortRangeBytes)) &&
         useless.size() < wire::kMemoryRangesMax) {
       useless.push_back({range->first, bytes});
       free_bytes_ -= bytes;
@@ -181,16 +206,16 @@ void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
     LOG_WARN_EVERY(std::chrono::minutes(1), "node {} lends no memory: {}", link.node().value(),
                    ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));
   }
-  std::uint64_t lent = 0;
+  std::uint64_t lent = answer != nullptr ? header.chunk.version.value() : 0;
+  overhead_ += lent;
   for (const wire::MemoryRange& range : ranges) {
     if (range.offset + range.bytes > memory_->bytes()) continue;
     Add(range.offset, range.bytes);
-    overhead_ += range.bytes / wire::kOverheadShare;
-    lent += range.bytes + range.bytes / wire::kOverheadShare;
+    lent += range.bytes;
   }
   lent_bytes_ += lent;
   link.shared().bytes_lent.fetch_add(lent, std::memory_order_relaxed);
-  if (asked_bytes_ > 0 && lent == 0) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
+  if (asked_bytes_ > 0 && ranges.empty()) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
   NotifyWaiters();
 }
 

@@ -1,9 +1,12 @@
 // Memory that one node has lent to one event loop of this process: strips are put there without a
 // copy, and chunks stored by a record in the same memory (wire/lending.h), without a message.
 //
-//   std::shared_ptr<LentStrip> strip = lent.Take(bytes);   // null: none at hand, more is asked for
-//   … put bytes at strip->data() …
-//   if (!lent.Store(chunk, meta, location, strips)) …      // send it over the link instead
+//   std::shared_ptr<LentRange> range = lent.Take(bytes);   // null: none at hand, more is asked for
+//   … put a strip's bytes at range->data() …
+//   if (!lent.Store(chunk, meta, location, ranges)) …      // send it over the link instead
+//
+// A node that is nearly full has no long ranges. What does not fit into one is put into several
+// shorter ones (TakePieces).
 //
 // A stock is kept so that few writes find none: when it runs low the node is asked for more. What a
 // node lends counts as used there, so nothing that is stored here can find it full. A node looks at
@@ -35,17 +38,18 @@ namespace infinicache::pool {
 
 class LentMemory;
 
-// Memory for one strip. Goes back to the stock, but for what became part of a chunk.
-class LentStrip {
+// Memory for a strip, or a part of one. Goes back to the stock, but for what became part of a chunk.
+class LentRange {
  public:
   // Use LentMemory::Take.
-  LentStrip(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes);
-  LentStrip(const LentStrip&) = delete;
-  LentStrip& operator=(const LentStrip&) = delete;
-  ~LentStrip();
+  LentRange(std::shared_ptr<LentMemory> memory, std::uint64_t offset, std::uint64_t bytes);
+  LentRange(const LentRange&) = delete;
+  LentRange& operator=(const LentRange&) = delete;
+  ~LentRange();
 
   std::byte* data() const { return data_; }
   std::uint64_t offset() const { return offset_; }  // in the node's memory
+  std::uint64_t bytes() const { return bytes_; }
 
  private:
   friend class LentMemory;
@@ -76,35 +80,40 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
              LendAccount account);
 
-  // Memory for a strip of `bytes`, or null. REQUIRES: bytes > 0.
-  std::shared_ptr<LentStrip> Take(std::size_t bytes);
+  // Memory for `bytes`, or null. REQUIRES: bytes > 0.
+  std::shared_ptr<LentRange> Take(std::size_t bytes);
+  // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last; none
+  // if there is not as much.
+  std::vector<std::shared_ptr<LentRange>> TakePieces(std::size_t bytes);
   // `changed` is notified when the node has answered, or the connection has ended; once.
   void Await(net::Notification* changed) { waiters_.push_back(changed); }
   void StopAwaiting(net::Notification* changed) { std::erase(waiters_, changed); }
-  // Whether anything will be lent: false once the connection has ended.
-  bool open() const { return link_ != nullptr; }
+  // Whether more than is at hand may soon be.
+  bool asking() const { return request_ != 0; }
+  std::uint64_t free_bytes() const { return free_bytes_; }
 
-  // Stores a chunk whose strips' bytes are in `strips`, at their beginning, as `location` says. It
-  // can be read when this returns. False: not so, for want of room for the record, or since the
-  // connection has ended. REQUIRES: the record fits (FitsRecord).
+  // Stores a chunk whose bytes are in `ranges`, in order, one for each piece of `location`. It can
+  // be read when this returns. False: not so, for want of room for the record, or since the
+  // connection has ended.
   bool Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
              const wire::ChunkLocation& location,
-             std::span<const std::shared_ptr<LentStrip>> strips);
-  bool FitsRecord(std::size_t key_bytes, std::size_t strips) const {
-    return wire::StoredChunkBytes(key_bytes, strips) <= ring_.record_bytes_max();
-  }
+             std::span<const std::shared_ptr<LentRange>> ranges);
 
   // The connection has ended.
   void Close();
 
  private:
-  friend class LentStrip;
+  friend class LentRange;
 
+  bool open() const { return link_ != nullptr; }  // the connection has not ended
+  std::shared_ptr<LentRange> Cut(std::map<std::uint64_t, std::uint64_t>::iterator range,
+                                 std::uint64_t bytes);
   Target OnData(Link& link, const wire::FrameHeader& header) override;
   void OnFrame(Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(Link& link, std::uint64_t request) override;
 
   std::uint64_t stock_bytes() const;
+  std::uint64_t overhead_stock() const;
   // Gives back what is of no use, and asks for more where `wanted` is not 0.
   void Ask(std::uint64_t wanted);
   std::vector<wire::MemoryRange> TakeUseless();

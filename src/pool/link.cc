@@ -374,6 +374,10 @@ const std::shared_ptr<LentMemory>& Link::lent() {
   return lent_;
 }
 
+std::uint64_t Link::stock() const {
+  return lent_ != nullptr ? lent_->free_bytes() : 0;
+}
+
 void Link::CloseLent() {
   if (lent_ == nullptr) return;
   lent_->Close();

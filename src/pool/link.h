@@ -165,6 +165,8 @@ class Link {
   const std::shared_ptr<const SharedMemory>& memory() const { return memory_; }
   // What that instance lends for writes; null if there is none now, or it lends nothing.
   const std::shared_ptr<LentMemory>& lent();
+  // Bytes of it that are at hand.
+  std::uint64_t stock() const;
 
   // A new request id for `sink`. A bound request is for what the present instance holds, another
   // one for any. REQUIRES: available().

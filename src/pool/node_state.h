@@ -64,18 +64,23 @@ struct NodeShared {
     const std::uint64_t used = bytes_used.load(std::memory_order_relaxed);
     return used - std::min(used, bytes_lent.load(std::memory_order_relaxed));
   }
-  std::uint64_t FreeBytes() const {
-    const std::uint64_t taken =
-        bytes_used.load(std::memory_order_relaxed) + bytes_reserved.load(std::memory_order_relaxed);
-    const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed);
+  // For one that has `stock` bytes of what is lent at hand.
+  std::uint64_t FreeBytes(std::uint64_t stock = 0) const {
+    const std::uint64_t taken = TakenBytes();
+    const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed) + stock;
     return taken < limit ? limit - taken : 0;
   }
   // By how much what is stored and reserved exceeds the limit.
-  std::uint64_t MissingBytes() const {
-    const std::uint64_t taken =
-        bytes_used.load(std::memory_order_relaxed) + bytes_reserved.load(std::memory_order_relaxed);
-    const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed);
+  std::uint64_t MissingBytes(std::uint64_t stock = 0) const {
+    const std::uint64_t taken = TakenBytes();
+    const std::uint64_t limit = bytes_limit.load(std::memory_order_relaxed) + stock;
     return taken > limit ? taken - limit : 0;
+  }
+
+ private:
+  std::uint64_t TakenBytes() const {
+    return bytes_used.load(std::memory_order_relaxed) +
+           bytes_reserved.load(std::memory_order_relaxed);
   }
 };
 

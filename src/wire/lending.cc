@@ -59,9 +59,9 @@ FrameHeader EncodeLend(std::uint64_t request, const LendRequest& lend) {
   header.type = FrameType::kLend;
   header.request = request;
   header.flags = lend.anew ? kFlagFirst : std::uint8_t{0};
-  header.chunk = {ObjectId(lend.owner), Version(lend.overhead_back), lend.account};
+  header.chunk = {ObjectId(lend.owner), Version(lend.overhead), lend.account};
   header.offset = lend.bytes;
-  header.length = lend.block_bytes_min;
+  header.length = lend.range_bytes;
   return header;
 }
 
@@ -72,17 +72,8 @@ Result<LendRequest> DecodeLend(const FrameHeader& header) {
                      .account = header.chunk.index,
                      .anew = (header.flags & kFlagFirst) != 0,
                      .bytes = header.offset,
-                     .block_bytes_min = header.length,
-                     .overhead_back = header.chunk.version.value()};
-}
-
-std::size_t StoredChunkBytes(std::size_t key_bytes, std::size_t strips) {
-  ChunkLocation one;
-  const std::size_t fixed = one.EncodedBytes();
-  one.AddStrip(0);
-  one.AddPiece(0, 1);
-  return kRecordFixedBytes + ChunkMetaBytes(key_bytes) + fixed +
-         strips * (one.EncodedBytes() - fixed);
+                     .range_bytes = header.length,
+                     .overhead = header.chunk.version.value()};
 }
 
 std::string EncodeStoredChunk(const ChunkId& chunk, const ChunkMeta& meta,

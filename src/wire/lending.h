@@ -5,15 +5,16 @@
 // A kLend frame asks for memory, and gives some back; kLent answers with what is lent:
 //
 //   kLend   flags   kFlagFirst: the borrower holds nothing of what was lent to this account before
-//           object  the owner: a number of the proxy's process; version  overhead bytes given back
+//           object  the owner: a number of the proxy's process
 //           index   the account: the number of its event loop
-//           offset  bytes wanted, or 0: the node only is to look at its records
-//           length  bytes that a block must have to be of use
-//   kLent   offset, length  the node's fill, as in every short answer
+//           version bytes of overhead wanted: what chunks take of the limit beside their strips
+//           offset  bytes of memory wanted; 0: the node only is to look at its records
+//           length  bytes of a range that is of most use; shorter ones follow
+//   kLent   version bytes of overhead that are lent
+//           offset, length  the node's fill, as in every short answer
 //
 // Metadata of both: ranges, given back or lent, each u64 offset, u64 bytes from the start of the
-// memory. With every range its kOverheadShare-th part is lent for what chunks take beside their
-// strips.
+// memory.
 //
 // A record is one stored chunk:
 //
@@ -44,7 +45,6 @@ namespace infinicache::wire {
 
 inline constexpr std::uint16_t kLendAccounts = 32;
 inline constexpr std::size_t kLendRingBytes = RecordRing::kHeaderBytes + 128 * kKiB;
-inline constexpr std::uint64_t kOverheadShare = 8;
 
 // What memory that `chunk_memory_bytes` of chunks are in has in all.
 std::uint64_t MemoryBytesWithRings(std::uint64_t chunk_memory_bytes);
@@ -72,8 +72,8 @@ struct LendRequest {
   std::uint16_t account = 0;
   bool anew = false;
   std::uint64_t bytes = 0;
-  std::uint64_t block_bytes_min = 0;
-  std::uint64_t overhead_back = 0;
+  std::uint64_t range_bytes = 0;
+  std::uint64_t overhead = 0;
 
   friend bool operator==(const LendRequest&, const LendRequest&) = default;
 };
@@ -90,8 +90,6 @@ struct StoredChunk {
   friend bool operator==(const StoredChunk&, const StoredChunk&) = default;
 };
 
-// Bytes of the encoding of a chunk of `strips` strips in one piece each.
-std::size_t StoredChunkBytes(std::size_t key_bytes, std::size_t strips);
 // REQUIRES: the limits named at ChunkMeta's fields.
 std::string EncodeStoredChunk(const ChunkId& chunk, const ChunkMeta& meta,
                               const ChunkLocation& location);
