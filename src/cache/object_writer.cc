@@ -44,7 +44,8 @@ ObjectWriter::ObjectWriter(Worker& worker, std::string_view key, std::uint64_t b
                                              worker.shared().NextVersion(), layout_,
                                              worker.shared().reclaimer)),
       changed_(worker.loop()),
-      window_(std::make_shared<RowWindow>(worker.loop())) {
+      window_(std::make_shared<RowWindow>(worker.loop())),
+      lend_patience_(layout_.rows() > 1 ? kLendRowsAtMost : kLendAtMost) {
   record_->set_expires_at(expires_at);
 }
 
@@ -231,7 +232,7 @@ net::Task<Row::LentRanges> ObjectWriter::TakeLent(std::uint32_t unit) {
   for (;;) {
     bool lacking = false;
     for (std::size_t i = 0; i < chunks_.size(); ++i) lacking |= lacks(i);
-    if (!lacking || layout_.rows() == 1) break;
+    if (!lacking) break;
     if (!co_await changed_.Wait(asked + lend_patience_)) break;
   }
   lend_patience_ -= std::min(lend_patience_, net::EventLoop::Now() - asked);

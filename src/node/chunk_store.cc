@@ -169,16 +169,18 @@ Result<wire::ChunkLocation> ChunkStore::Locate(const ChunkId& id) {
   return location;
 }
 
-void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t range_bytes,
+void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t unit,
                       std::vector<wire::MemoryRange>& out) {
   CHECK(shared_memory() != nullptr);
-  for (const std::uint64_t least : {std::max(range_bytes, kLentRangeBytesMin), kLentRangeBytesMin}) {
-    while (bytes >= least && out.size() < wire::kMemoryRangesMax) {
-      const Extent range = memory_->arena.Lend(std::min(bytes, bytes_limit() - bytes_used()), least);
+  for (const std::uint64_t multiple : {ExtentArena::CostOf(unit), kLentPieceBytes}) {
+    while (multiple > 0 && bytes >= multiple && out.size() < wire::kMemoryRangesMax) {
+      const std::uint64_t free = bytes_limit() - bytes_used();
+      const Extent range = memory_->arena.Lend(std::min(bytes, free), multiple);
       if (range.bytes == 0) break;
       out.push_back({memory_->arena.OffsetOf(range), range.bytes});
       bytes -= range.bytes;
     }
+    if (!out.empty()) break;
   }
 }
 

@@ -141,11 +141,11 @@ class ChunkStore {
   std::vector<std::shared_ptr<const Chunk>> Chunks() const;
   const ChangeLog& changes() const { return changes_; }
 
-  // Lends shared memory (node/memory_lender.h): about `bytes`, in ranges that are appended to `out`.
-  // As far as they can be had they are of at least `range_bytes`, then of kLentRangeBytesMin. Less,
-  // or nothing, if there is not as much. REQUIRES: the memory is shared.
-  static constexpr std::uint64_t kLentRangeBytesMin = 4 * kKiB;
-  void Lend(std::uint64_t bytes, std::uint64_t range_bytes, std::vector<wire::MemoryRange>& out);
+  // Lends shared memory (node/memory_lender.h): about `bytes`, in ranges that are appended to `out`,
+  // of multiples of `unit`. Where there is none as long, shorter ones, of multiples of
+  // kLentPieceBytes. Less, or nothing, if there is not as much. REQUIRES: the memory is shared.
+  static constexpr std::uint64_t kLentPieceBytes = 4 * kKiB;
+  void Lend(std::uint64_t bytes, std::uint64_t unit, std::vector<wire::MemoryRange>& out);
   // Lends a part of the limit for what chunks take beside their strips. Returns `bytes`, or 0.
   std::uint64_t LendOverhead(std::uint64_t bytes);
   // Takes back what was lent and is no chunk's. REQUIRES: it was lent, and begins and ends where

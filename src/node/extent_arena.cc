@@ -74,12 +74,20 @@ bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
   return true;
 }
 
-Extent ExtentArena::Lend(std::size_t bytes_max, std::size_t bytes_min) {
+Extent ExtentArena::Lend(std::size_t bytes_max, std::size_t unit) {
+  CHECK(unit > 0 && unit % kBlockBytesMin == 0);
   bytes_max = std::min<std::size_t>({bytes_max, limit_ - used_, kBlockBytesMax});
-  Extent lent = LendBlock(bytes_max, bytes_min, /*touch=*/false);
-  if (lent.bytes == 0) lent = LendGap(bytes_max, bytes_min);
-  if (lent.bytes == 0) lent = LendBlock(bytes_max, bytes_min, /*touch=*/true);
+  Extent lent = LendBlock(bytes_max, unit, /*touch=*/false);
+  if (lent.bytes == 0) lent = LendGap(bytes_max, unit);
+  if (lent.bytes == 0) lent = LendBlock(bytes_max, unit, /*touch=*/true);
   used_ += lent.bytes;
+  // The rest is of more use beside its neighbours.
+  if (const std::size_t rest = lent.bytes % unit; rest > 0) {
+    lent.bytes -= static_cast<std::uint32_t>(rest);
+    std::vector<Extent> extents;
+    Carve(lent.data + lent.bytes, rest, extents);
+    Free(extents);
+  }
   return lent;
 }
 

@@ -93,7 +93,7 @@ Result<MemoryLender::Lent> MemoryLender::Lend(const wire::LendRequest& request,
     lent.overhead = store_.LendOverhead(request.overhead);
   account.overhead += lent.overhead;
   if (account.bytes < limit)
-    store_.Lend(std::min(request.bytes, limit - account.bytes), request.range_bytes,
+    store_.Lend(std::min(request.bytes, limit - account.bytes), request.unit,
                 lent.ranges);
   for (const wire::MemoryRange& range : lent.ranges) Add(account, range);
   return lent;

@@ -145,7 +145,7 @@ void LentMemory::Ask(std::uint64_t wanted) {
                                           .account = account_.number,
                                           .anew = std::exchange(anew_, false),
                                           .bytes = wanted,
-                                          .range_bytes = strip_bytes_,
+                                          .unit = strip_bytes_,
                                           .overhead = wanted > 0 ? overhead : 0}),
               wire::EncodeMemoryRanges(back));
 }

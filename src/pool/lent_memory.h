@@ -69,7 +69,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   // How long a node may not have looked at its records.
   static constexpr Duration kReportAfter = std::chrono::milliseconds(50);
   // A node that has had nothing to lend is not asked again for so long.
-  static constexpr Duration kAskAgainAfter = std::chrono::milliseconds(20);
+  static constexpr Duration kAskAgainAfter = std::chrono::milliseconds(2);
 
   // Whether a node of this limit can lend a stock worth the name.
   static bool IsWorthwhile(std::uint64_t bytes_limit) {

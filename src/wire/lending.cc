@@ -61,7 +61,7 @@ FrameHeader EncodeLend(std::uint64_t request, const LendRequest& lend) {
   header.flags = lend.anew ? kFlagFirst : std::uint8_t{0};
   header.chunk = {ObjectId(lend.owner), Version(lend.overhead), lend.account};
   header.offset = lend.bytes;
-  header.length = lend.range_bytes;
+  header.length = lend.unit;
   return header;
 }
 
@@ -72,7 +72,7 @@ Result<LendRequest> DecodeLend(const FrameHeader& header) {
                      .account = header.chunk.index,
                      .anew = (header.flags & kFlagFirst) != 0,
                      .bytes = header.offset,
-                     .range_bytes = header.length,
+                     .unit = header.length,
                      .overhead = header.chunk.version.value()};
 }
 

@@ -9,7 +9,7 @@
 //           index   the account: the number of its event loop
 //           version bytes of overhead wanted: what chunks take of the limit beside their strips
 //           offset  bytes of memory wanted; 0: the node only is to look at its records
-//           length  bytes of a range that is of most use; shorter ones follow
+//           length  unit: bytes of which ranges should be multiples
 //   kLent   version bytes of overhead that are lent
 //           offset, length  the node's fill, as in every short answer
 //
@@ -72,7 +72,7 @@ struct LendRequest {
   std::uint16_t account = 0;
   bool anew = false;
   std::uint64_t bytes = 0;
-  std::uint64_t range_bytes = 0;
+  std::uint64_t unit = 0;
   std::uint64_t overhead = 0;
 
   friend bool operator==(const LendRequest&, const LendRequest&) = default;

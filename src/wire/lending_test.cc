@@ -61,7 +61,7 @@ TEST(LendingTest, ARequestComesBackAsItWas) {
                          .account = 3,
                          .anew = true,
                          .bytes = 2 * kMiB,
-                         .range_bytes = 98 * kKiB,
+                         .unit = 98 * kKiB,
                          .overhead = 17};
   const FrameHeader header = EncodeLend(5, lend);
   EXPECT_EQ(header.request, 5U);
