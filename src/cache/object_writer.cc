@@ -13,6 +13,7 @@
 #include "cache/hidden.h"
 #include "cache/room_claim.h"
 #include "coding/crc32c.h"
+#include "coding/uncached_copy.h"
 
 namespace infinicache::cache {
 namespace {
@@ -312,10 +313,19 @@ void ObjectWriter::FillUp() {
   }
 }
 
-void ObjectWriter::SendRow() {
+void ObjectWriter::Encode() {
   const coding::Code code = layout_.code;
   const std::uint32_t unit = row_->unit();
-  FillUp();
+  if (code.data == 1) {
+    for (std::size_t i = 1; i < code.width(); ++i) {
+      if (row_->lent(i) != nullptr) {
+        coding::CopyUncached({row_->strip(0), unit}, row_->strip(i));
+      } else {
+        std::memcpy(row_->strip(i), row_->strip(0), unit);
+      }
+    }
+    return;
+  }
   std::array<const std::byte*, kCodeWidthMax> data{};
   std::array<std::byte*, kCodeWidthMax> parity{};
   for (std::size_t i = 0; i < code.data; ++i) data[i] = row_->strip(i);
@@ -324,6 +334,12 @@ void ObjectWriter::SendRow() {
     worker_.CodecFor(code).Encode(std::span(data).first(code.data),
                                   std::span(parity).first(code.parity), unit);
   }
+}
+
+void ObjectWriter::SendRow() {
+  const coding::Code code = layout_.code;
+  FillUp();
+  Encode();
   // Rows go out in groups: each node is woken for several strips at a time. The last row never
   // waits.
   const bool more =

@@ -94,6 +94,7 @@ class ObjectWriter {
   net::Task<Row::LentRanges> TakeLent(std::uint32_t unit);
   std::span<iovec> Unfilled();
   void FillUp();
+  void Encode();
   void NoteLocations();
   bool AnyMoved();
   bool AbandonStalled();

@@ -11,9 +11,8 @@
 namespace infinicache::pool {
 namespace {
 
-// So many ranges are kept, however short.
-constexpr std::size_t kRangesMax = 256;
-constexpr std::uint64_t kShortRangeBytes = 4 * kKiB;
+// So many ranges that are too short for a strip are kept, for other strips.
+constexpr std::size_t kShortRangesMax = 8;
 // What chunks take beside their strips: as much is asked for when half of it is left.
 constexpr std::uint64_t kOverheadStock = 64 * kKiB;
 
@@ -41,9 +40,10 @@ LentMemory::LentMemory(net::EventLoop& loop, Link& link,
       ring_(wire::LendRing({memory_->data(), memory_->bytes()}, account.number)),
       report_(loop) {}
 
-std::uint64_t LentMemory::stock_bytes() const {
-  const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
-  return std::min(limit / kStockShare, kStockBytesMax);
+std::uint64_t LentMemory::StockBytes(const NodeShared& node) {
+  const std::uint64_t limit = node.bytes_limit.load(std::memory_order_relaxed);
+  const std::uint64_t loops = std::max(1U, node.borrowers.load(std::memory_order_relaxed));
+  return std::min(limit / kStockShare / loops, kStockBytesMax);
 }
 
 std::uint64_t LentMemory::overhead_stock() const {
@@ -118,6 +118,10 @@ bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
 }
 
 void LentMemory::Report() {
+  if (ring_.empty() && free_bytes_ <= 2 * stock_bytes()) {  // some other message made it look
+    report_due_ = false;
+    return;
+  }
   report_due_ = request_ != 0;  // which the node may have answered before the last record
   if (report_due_) {
     report_.Start(kReportAfter, [this] { Report(); });
@@ -141,6 +145,7 @@ void LentMemory::Ask(std::uint64_t wanted) {
   const std::uint64_t overhead = overhead_ < overhead_stock() / 2 ? overhead_stock() : 0;
   request_ = link_->Register(this);
   asked_bytes_ = wanted;
+  asked_unit_ = strip_bytes_;
   link_->Send(wire::EncodeLend(request_, {.owner = account_.owner,
                                           .account = account_.number,
                                           .anew = std::exchange(anew_, false),
@@ -150,14 +155,14 @@ void LentMemory::Ask(std::uint64_t wanted) {
               wire::EncodeMemoryRanges(back));
 }
 
-// Where there are many, the short ones; and what was lent for a write that was given up.
+// Ranges that are too short for a strip, unless the node has no others; and what was lent for a write that was given up.
 std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   std::vector<wire::MemoryRange> useless;
-  const bool crowded = free_.size() > kRangesMax;
+  const bool crowded = !in_pieces_ && free_.size() > kShortRangesMax;
   for (auto range = free_.begin(); range != free_.end();) {
     const std::uint64_t bytes = range->second - range->first;
     const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
-    if ((surplus || (crowded && bytes < kShortRangeBytes)) &&
+    if ((surplus || (crowded && bytes < strip_bytes_)) &&
         useless.size() < wire::kMemoryRangesMax) {
       useless.push_back({range->first, bytes});
       free_bytes_ -= bytes;
@@ -206,6 +211,7 @@ void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
     LOG_WARN_EVERY(std::chrono::minutes(1), "node {} lends no memory: {}", link.node().value(),
                    ErrorCodeName(header.status.value_or(ErrorCode::kProtocol)));
   }
+  if (!ranges.empty()) in_pieces_ = ranges.front().bytes < asked_unit_;
   std::uint64_t lent = answer != nullptr ? header.chunk.version.value() : 0;
   overhead_ += lent;
   for (const wire::MemoryRange& range : ranges) {

@@ -62,19 +62,18 @@ class LentRange {
 
 class LentMemory final : public FrameSink, public std::enable_shared_from_this<LentMemory> {
  public:
-  // The stock, as a part of the node's limit, and at most.
-  static constexpr std::uint64_t kStockShare = 128;
-  static constexpr std::uint64_t kStockBytesMax = 4 * kMiB;
+  // The stocks of all loops, as a part of the node's limit, and one of them at most.
+  static constexpr std::uint64_t kStockShare = 32;
+  static constexpr std::uint64_t kStockBytesMax = 8 * kMiB;
   static constexpr std::uint64_t kStockBytesMin = 64 * kKiB;
   // How long a node may not have looked at its records.
   static constexpr Duration kReportAfter = std::chrono::milliseconds(50);
   // A node that has had nothing to lend is not asked again for so long.
   static constexpr Duration kAskAgainAfter = std::chrono::milliseconds(2);
 
-  // Whether a node of this limit can lend a stock worth the name.
-  static bool IsWorthwhile(std::uint64_t bytes_limit) {
-    return bytes_limit / kStockShare >= kStockBytesMin;
-  }
+  static std::uint64_t StockBytes(const NodeShared& node);
+  // Whether the node can lend a stock worth the name.
+  static bool IsWorthwhile(const NodeShared& node) { return StockBytes(node) >= kStockBytesMin; }
 
   // REQUIRES: the link is connected, and ends this before it or its connection goes away (Close).
   LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
@@ -112,7 +111,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   void OnFrame(Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(Link& link, std::uint64_t request) override;
 
-  std::uint64_t stock_bytes() const;
+  std::uint64_t stock_bytes() const { return StockBytes(link_->shared()); }
   std::uint64_t overhead_stock() const;
   // Gives back what is of no use, and asks for more where `wanted` is not 0.
   void Ask(std::uint64_t wanted);
@@ -132,6 +131,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   bool anew_ = true;
   std::uint64_t request_ = 0;  // 0: nothing is asked
   std::uint64_t asked_bytes_ = 0;
+  std::uint64_t asked_unit_ = 0;
+  bool in_pieces_ = false;  // the last answer had no ranges of asked_unit_
   std::shared_ptr<std::string> answer_;
   TimePoint ask_after_{};
   std::map<std::uint64_t, std::uint64_t> free_;  // begin to end; none touches another

@@ -369,7 +369,7 @@ void Link::Receive(FrameSink::Target target) {
 
 const std::shared_ptr<LentMemory>& Link::lent() {
   if (lent_ == nullptr && memory_ != nullptr && options_.lend_account && connected() &&
-      lent_before_.expired() && LentMemory::IsWorthwhile(shared_.bytes_limit))
+      lent_before_.expired() && LentMemory::IsWorthwhile(shared_))
     lent_ = std::make_shared<LentMemory>(loop_, *this, memory_, *options_.lend_account);
   return lent_;
 }

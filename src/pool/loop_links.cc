@@ -11,6 +11,7 @@ LoopLinks::LoopLinks(net::EventLoop& loop, std::span<NodeShared> nodes, const Li
     own.node = NodeId(i);
     own.seed = options.seed + i;
     own.wake_delay = &wake_delay_;
+    if (own.lend_account) ++nodes[i].borrowers;
     links_.push_back(std::make_unique<Link>(loop, nodes[i], own));
   }
 }

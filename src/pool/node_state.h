@@ -44,6 +44,7 @@ struct NodeShared {
   std::atomic<std::uint64_t> bytes_limit{0};
   std::atomic<std::uint64_t> bytes_used{0};      // as the node told last
   std::atomic<std::uint64_t> bytes_lent{0};      // of these: lent to this process (LentMemory)
+  std::atomic<std::uint32_t> borrowers{0};       // loops that it may lend to
   std::atomic<std::uint64_t> bytes_reserved{0};  // of writes in flight
   std::atomic<std::uint64_t> bytes_freeing{0};   // evicted, which the node may not have told yet
   std::atomic<std::uint64_t> chunks{0};
