@@ -151,6 +151,7 @@ json::value NodeRow(const pool::NodeView& node) {
   if (node.pid != 0) row["pid"] = node.pid;
   if (!node.address.empty()) row["address"] = node.address;
   row["bytes_used"] = node.bytes_used;
+  row["bytes_lent"] = node.bytes_lent;
   row["bytes_limit"] = node.bytes_limit;
   row["chunks"] = node.chunks;
   row["backup"] = nullptr;
@@ -228,6 +229,7 @@ std::string StatusJson(const SystemView& view) {
       {"bytes_read", Read(cache.bytes_read)},
       {"degraded_reads", Read(cache.degraded_reads)},
       {"mapped_reads", Read(cache.mapped_reads)},
+      {"mapped_writes", Read(cache.mapped_writes)},
       {"broken_reads", Read(cache.broken_reads)},
       {"hedges", Read(cache.hedges)},
       {"corrupt_strips", Read(cache.corrupt_strips)},

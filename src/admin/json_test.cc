@@ -103,15 +103,16 @@ TEST(NodesJson, SaysNullForWhatANodeHasNot) {
        .bytes_used = 5,
        .bytes_limit = 10,
        .chunks = 1,
+       .bytes_lent = 3,
        .backup = pool::BackupView{std::chrono::milliseconds(1500), true, 7, 2}},
       Node(1, pool::NodeState::kStarting),
   };
   const json::value expected = Parse(R"([
     {"id": 0, "state": "active", "instance": "0000000000000abc", "pid": 123,
-     "address": "127.0.0.1:4000", "bytes_used": 5, "bytes_limit": 10, "chunks": 1,
+     "address": "127.0.0.1:4000", "bytes_used": 5, "bytes_lent": 3, "bytes_limit": 10, "chunks": 1,
      "backup": {"age_seconds": 1.5E0, "behind": true, "bytes_behind": 7, "failures": 2}},
     {"id": 1, "state": "starting", "instance": null, "pid": null, "address": null,
-     "bytes_used": 0, "bytes_limit": 0, "chunks": 0, "backup": null}])");
+     "bytes_used": 0, "bytes_lent": 0, "bytes_limit": 0, "chunks": 0, "backup": null}])");
   EXPECT_EQ(NodesJson(nodes), json::serialize(expected));
   EXPECT_EQ(NodesJson({}), "[]");
 }

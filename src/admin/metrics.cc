@@ -240,6 +240,12 @@ void AddNodes(const SystemView& view, Families& out) {
     AddSample(used, static_cast<double>(node.bytes_used),
               {{"node", std::to_string(node.id.value())}});
   }
+  auto& lent = AddFamily(out, MetricType::Gauge, "node_lent_bytes",
+                         "Memory that a node has lent to the proxy, for chunks to come.");
+  for (const auto& node : view.nodes) {
+    AddSample(lent, static_cast<double>(node.bytes_lent),
+              {{"node", std::to_string(node.id.value())}});
+  }
   auto& limit =
       AddFamily(out, MetricType::Gauge, "node_limit_bytes", "Memory that a node has for chunks.");
   for (const auto& node : view.nodes) {

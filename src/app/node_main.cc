@@ -254,7 +254,7 @@ int main(int argc, char** argv) {
   app.add_flag("--test-hooks", flags.test_hooks,
                "allow the proxy to corrupt stored chunks, for tests");
   app.add_flag("--share-memory", flags.share_memory,
-               "keep chunks in memory that other processes of the user can read");
+               "keep chunks in memory that other processes of the user can use");
   app.add_option("--with-parent", parent,
                  "number of our parent process: end when it ends or closes our stdin");
   app.add_flag("--guard", guard, "start nodes for the server that stdin is connected to");

@@ -411,8 +411,8 @@ constexpr SettingSpec kSpecs[] = {
      "memory for objects on their way through the server, of all threads; auto: 32MiB per thread",
      BytesField{&Settings::proxy_memory, kMemoryPerThreadMin, kTiB, "auto"}},
     {"shared-memory", kProcess, "SWITCH",
-     "with nodes that always stand, the server reads chunks out of their memory by itself; off: "
-     "over their links, as from nodes elsewhere",
+     "with nodes that always stand, the server reads and writes chunks in their memory by itself; "
+     "off: over their links, as with nodes elsewhere",
      SwitchField{&Settings::shared_memory}},
     {"log-level", kProcess, "LEVEL", "how much is logged, on the standard error stream",
      ChoiceField{&Settings::log_level, kLogLevels}},

@@ -43,8 +43,8 @@ bool RecordRing::Write(std::string_view record) {
   const std::size_t bytes = BytesOf(record.size());
   // A reader that claims more than was written is not one to write for.
   if (used > data_.size() || bytes > data_.size() - used) return false;
-  const auto length = std::bit_cast<std::array<char, kLengthBytes>>(
-      static_cast<std::uint32_t>(record.size()));
+  const auto length =
+      std::bit_cast<std::array<char, kLengthBytes>>(static_cast<std::uint32_t>(record.size()));
   CopyIn(written, {length.data(), length.size()});
   CopyIn(written + kLengthBytes, record);
   std::atomic_ref(*written_).store(written + bytes, std::memory_order_release);
@@ -65,6 +65,11 @@ Result<std::optional<std::string>> RecordRing::Read() {
   CopyOut(read + kLengthBytes, record);
   std::atomic_ref(*read_).store(read + BytesOf(length), std::memory_order_release);
   return record;
+}
+
+void RecordRing::Clear() {
+  std::atomic_ref(*read_).store(Load(written_, std::memory_order_acquire),
+                                std::memory_order_release);
 }
 
 bool RecordRing::empty() const {

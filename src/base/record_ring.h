@@ -38,8 +38,10 @@ class RecordRing {
   // False if there is no room now. REQUIRES: 0 < record.size() <= record_bytes_max().
   bool Write(std::string_view record);
 
-  // The next record, or none. Errors: kProtocol; the ring is of no further use to its reader.
+  // The next record, or none. Errors: kProtocol; it stays so until Clear.
   Result<std::optional<std::string>> Read();
+  // For the reader: drops what was written so far, readable or not.
+  void Clear();
   bool empty() const;
 
  private:

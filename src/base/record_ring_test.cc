@@ -84,6 +84,9 @@ TEST(RecordRingTest, AReaderRefusesLengthsAndCountersThatCannotBe) {
     const auto read = ring.Read();
     ASSERT_FALSE(read) << length;
     EXPECT_EQ(read.error().code, ErrorCode::kProtocol);
+    ring.Clear();
+    ASSERT_TRUE(ring.Write("def"));
+    EXPECT_EQ(ring.Read().value(), "def");
   }
   Memory memory;
   RecordRing ring(memory.bytes);

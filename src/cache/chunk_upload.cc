@@ -32,6 +32,8 @@ ChunkUpload::~ChunkUpload() {
 std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
   if (!begun_ && lent_ == nullptr && !link_.suspect()) lent_ = link_.lent();
+  if (!begun_ && lent_ != nullptr && chunk_bytes_ > wire::LendBytesMax(link_.shared().bytes_limit))
+    lent_ = nullptr;
   return lent_ != nullptr ? lent_->Take(bytes) : nullptr;
 }
 
@@ -61,6 +63,7 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
     return;
   }
   if (lent_ != nullptr) TakeToLink();
+  if (state_ == State::kFailed) return;
   SendStrip(offset, {row->strip(index_), bytes}, crc, row, more);
 }
 
@@ -99,6 +102,8 @@ void ChunkUpload::Unreserve(std::uint64_t bytes) {
 
 void ChunkUpload::Store() {
   if (!lent_->Store(record_->chunk(index_), Meta(), put_location_, put_)) return TakeToLink();
+  put_location_.strips.shrink_to_fit();
+  put_location_.pieces.shrink_to_fit();
   location_ = std::make_shared<const wire::ChunkLocation>(std::move(put_location_));
   put_.clear();
   Finish(State::kStored);
@@ -106,25 +111,38 @@ void ChunkUpload::Store() {
 
 void ChunkUpload::TakeToLink() {
   lent_->StopAwaiting(&changed_);
-  lent_ = nullptr;
-  std::uint64_t offset = 0;
+  const auto lent = std::exchange(lent_, nullptr);
+  const bool in_pieces = put_location_.pieces.size() > put_location_.strips.size();
+  if (in_pieces && chunk_bytes_ > kCopiedBytesMax) {
+    put_.clear();
+    error_ = {ErrorCode::kOutOfMemory,
+              fmt::format("node {} has lent too little", link_.node().value())};
+    return Finish(State::kFailed);
+  }
   link_.shared().bytes_reserved.fetch_add(record_->StoredBytes(index_) - reserved_bytes_,
                                           std::memory_order_relaxed);
   reserved_bytes_ = record_->StoredBytes(index_);
+  std::uint64_t offset = 0;
   for (const auto& strip : put_location_.strips) {
-    auto bytes = std::make_shared<std::vector<std::byte>>();
-    for (std::size_t i = strip.first_piece; i < strip.first_piece + strip.pieces; ++i)
-      bytes->insert(bytes->end(), put_[i]->data(),
-                    put_[i]->data() + put_location_.pieces[i].bytes);
-    SendStrip(offset, *bytes, strip.crc, bytes);
-    offset += bytes->size();
+    std::span<const std::byte> bytes(put_[strip.first_piece]->data(),
+                                     put_location_.pieces[strip.first_piece].bytes);
+    std::shared_ptr<const void> keep_alive = put_[strip.first_piece];
+    if (strip.pieces > 1) {
+      auto copy = std::make_shared<std::vector<std::byte>>();
+      for (std::size_t i = strip.first_piece; i < strip.first_piece + strip.pieces; ++i)
+        copy->insert(copy->end(), put_[i]->data(), put_[i]->data() + put_location_.pieces[i].bytes);
+      bytes = *copy;
+      keep_alive = std::move(copy);
+    }
+    SendStrip(offset, bytes, strip.crc, std::move(keep_alive));
+    offset += bytes.size();
   }
   put_.clear();
 }
 
 wire::ChunkMeta ChunkUpload::Meta() const {
   const coding::StripeLayout& layout = record_->layout();
-  return {record_->key(),     record_->bytes(),   chunk_bytes_,          layout.strip_bytes,
+  return {record_->key(),   record_->bytes(),   chunk_bytes_,         layout.strip_bytes,
           layout.code.data, layout.code.parity, record_->expires_at()};
 }
 
@@ -155,7 +173,7 @@ void ChunkUpload::Abandon(const Error& reason) {
 
 bool ChunkUpload::HasMoved() {
   if (lent_ != nullptr) return true;  // it waits for nobody but the client
-  if (link_.waking()) return true;  // the pool sets it a deadline
+  if (link_.waking()) return true;    // the pool sets it a deadline
   const std::uint64_t sent = link_.bytes_sent();
   return std::exchange(bytes_sent_seen_, sent) != sent;
 }

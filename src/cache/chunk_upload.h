@@ -1,10 +1,10 @@
 // Writes one chunk of an object to one node, strip by strip, and learns whether it was stored.
 //
 // Its bytes go over the link, or are put into memory that the node has lent (pool/lent_memory.h):
-// the writer takes that by TakeMemory for each row, beginning with the first, or the strip is copied
-// to pieces of it by Send. Then the chunk is stored as soon as Send has been called for its last
-// strip. Where there is no such memory, or the record finds no room, all of the chunk goes over the
-// link, from where its bytes are.
+// the writer takes that by TakeMemory for each row, beginning with the first, or the strip is
+// copied to pieces of it by Send. Then the chunk is stored as soon as Send has been called for its
+// last strip. Where there is no such memory, or the record finds no room, all of the chunk goes
+// over the link, from where its bytes are.
 //
 // Used by ObjectWriter (d+p of them) and by repair. When it goes away unfinished it tells the node
 // to drop what it has, in the order of the link, so that nothing is left behind. Thread-safety: one
@@ -27,6 +27,7 @@ namespace infinicache::cache {
 class ChunkUpload final : public pool::FrameSink {
  public:
   enum class State : std::uint8_t { kWriting, kStored, kFailed };
+  static constexpr std::uint64_t kCopiedBytesMax = kMiB;
 
   // REQUIRES: the link to `node` is available; `record`, `worker` and `changed` outlive the upload.
   // `changed` is notified when the state changes.
@@ -76,7 +77,8 @@ class ChunkUpload final : public pool::FrameSink {
   // False: there is no memory for it.
   bool PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc);
   void Store();
-  // What was put into lent memory so far goes over the link after all.
+  // What was put into lent memory so far goes over the link after all, from there. What is there in
+  // pieces has to be copied for that: of a chunk of more than kCopiedBytesMax it fails.
   void TakeToLink();
   void Unreserve(std::uint64_t bytes);
   void TellNodeToDrop();
@@ -89,7 +91,7 @@ class ChunkUpload final : public pool::FrameSink {
   std::uint64_t chunk_bytes_;
   std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
-  std::shared_ptr<pool::LentMemory> lent_;  // null: it goes over the link
+  std::shared_ptr<pool::LentMemory> lent_;             // null: it goes over the link
   std::vector<std::shared_ptr<pool::LentRange>> put_;  // what is in it so far
   wire::ChunkLocation put_location_;
   std::shared_ptr<const wire::ChunkLocation> location_;

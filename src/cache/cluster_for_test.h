@@ -8,7 +8,8 @@
 // while one of the functions waits and at no other time. Nodes named in Options::apart live on a
 // loop of their own, which Stall() stops: they neither read nor answer then, as a stopped process.
 //
-// With Options::mapped the proxy maps the nodes' memory, as of nodes that stand on its machine.
+// With Options::mapped the proxy maps the nodes' memory, as of nodes that stand on its machine;
+// with Options::lends it writes there too.
 //
 // With Options::sleeping the nodes are functions: their sessions end soon after the last request.
 //
@@ -155,6 +156,7 @@ class ClusterForTest {
     std::set<std::uint32_t> apart = {};
     bool sleeping = false;
     bool mapped = false;  // the nodes' memory is
+    bool lends = false;   // and they lend some of it
   };
   struct Reply {
     SendResult result;
@@ -166,7 +168,8 @@ class ClusterForTest {
       : apart_(!options.apart.empty()),
         platform_(loop_, apart_loop_, options.apart, options.node_bytes, options.sleeping,
                   options.mapped),
-        pool_(loop_, platform_, PoolOptions(options.nodes)),
+        pool_(loop_, platform_, PoolOptions(options.nodes, options.lends)),
+        lends_(options.lends),
         cache_(loop_, pool_, clock_, options.cache, loops_) {
     cache_.Start();
     pool_.Start();
@@ -395,10 +398,11 @@ class ClusterForTest {
     RunUntil([&] { return answer.type != wire::FrameType::kHello; });
     return answer.type;
   }
-  static pool::PoolOptions PoolOptions(std::size_t nodes) {
+  static pool::PoolOptions PoolOptions(std::size_t nodes, bool lends) {
     pool::PoolOptions options;
     options.nodes = nodes;
     options.map_memory = true;
+    options.borrow_memory = lends;
     options.secret = kSecretForTest;
     options.seed = 5;
     return options;
@@ -411,11 +415,12 @@ class ClusterForTest {
   ManualClock clock_;
   PlatformForTest platform_;
   pool::Pool pool_;
+  const bool lends_;
   std::vector<net::EventLoop*> loops_{&loop_};
   Cache cache_;
   struct Proxy {
     explicit Proxy(ClusterForTest& of)
-        : pool(of.loop_, of.platform_, PoolOptions(of.pool_.size())),
+        : pool(of.loop_, of.platform_, PoolOptions(of.pool_.size(), of.lends_)),
           cache(of.loop_, pool, of.clock_, of.cache_.options(), of.loops_) {}
     pool::Pool pool;
     Cache cache;

@@ -349,8 +349,8 @@ void ObjectWriter::SendRow() {
     // A copy begins as the data strip does.
     const std::size_t known =
         i > 0 && code.data == 1 ? layout_.StripBytes(rows_sent_, 0) : std::size_t{0};
-    crcs[i] = coding::Crc32c(
-        {row_->strip(i) + known, layout_.StripBytes(rows_sent_, i) - known}, known > 0 ? crcs[0] : 0);
+    crcs[i] = coding::Crc32c({row_->strip(i) + known, layout_.StripBytes(rows_sent_, i) - known},
+                             known > 0 ? crcs[0] : 0);
     if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i], more);
   }
   if (RetainsRows()) {

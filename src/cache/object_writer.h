@@ -57,8 +57,8 @@ class ObjectWriter {
   static constexpr Duration kStallAfter = std::chrono::seconds(1);
   // A node that has all bytes may still be busy with them; on a loaded machine for a second.
   static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
-  // For memory that nodes lend, in all of a write, of a single row and of more; then it goes over the
-  // links.
+  // For memory that nodes lend, in all of a write, of a single row and of more; then it goes over
+  // the links.
   static constexpr Duration kLendAtMost = std::chrono::milliseconds(5);
   static constexpr Duration kLendRowsAtMost = std::chrono::milliseconds(250);
 
@@ -68,8 +68,8 @@ class ObjectWriter {
   ~ObjectWriter();
 
   net::Task<Status> Begin();
-  // Memory for the next bytes, in order: at least one, at most bytes_left(). The array is there until
-  // the next call, for the caller to change. REQUIRES: bytes_left() > 0.
+  // Memory for the next bytes, in order: at least one, at most bytes_left(). The array is there
+  // until the next call, for the caller to change. REQUIRES: bytes_left() > 0.
   net::Task<Result<std::span<iovec>>> Next();
   // `count` bytes are in the memory that Next returned.
   Status Wrote(std::size_t count);

@@ -71,8 +71,8 @@ class Row {
   std::byte* strip(std::size_t i) const { return strips_[i]; }
   const std::shared_ptr<pool::LentRange>& lent(std::size_t i) const { return lent_[i]; }
   static std::size_t CountLent(const LentRanges& lent) {
-    return static_cast<std::size_t>(
-        std::count_if(lent.begin(), lent.end(), [](const auto& strip) { return strip != nullptr; }));
+    return static_cast<std::size_t>(std::count_if(
+        lent.begin(), lent.end(), [](const auto& strip) { return strip != nullptr; }));
   }
 
  private:

@@ -21,8 +21,8 @@ struct CacheStats {
       0};  // reads that had to decode, or to read a replica other than the first choice
   Counter mapped_reads{0};   // out of nodes' memory, without a message
   Counter mapped_writes{0};  // chunks, into it
-  Counter broken_reads{0};  // replies cut short because chunks were lost while they were sent
-  Counter hedges{0};        // parity chunks asked because another was late
+  Counter broken_reads{0};   // replies cut short because chunks were lost while they were sent
+  Counter hedges{0};         // parity chunks asked because another was late
   Counter corrupt_strips{0};
   Counter chunks_repaired{0};
   Counter repairs_failed{0};  // attempts; each is tried again

@@ -185,7 +185,7 @@ void ChunkStore::Lend(std::uint64_t bytes, std::uint64_t unit,
 }
 
 std::uint64_t ChunkStore::LendOverhead(std::uint64_t bytes) {
-  if (bytes > bytes_limit() - bytes_used()) return 0;
+  bytes = std::min(bytes, bytes_limit() - bytes_used());
   memory_->reserved_bytes += bytes;
   return bytes;
 }

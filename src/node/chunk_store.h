@@ -141,20 +141,21 @@ class ChunkStore {
   std::vector<std::shared_ptr<const Chunk>> Chunks() const;
   const ChangeLog& changes() const { return changes_; }
 
-  // Lends shared memory (node/memory_lender.h): about `bytes`, in ranges that are appended to `out`,
-  // of multiples of `unit`. Where there is none as long, shorter ones, of multiples of
+  // Lends shared memory (node/memory_lender.h): about `bytes`, in ranges that are appended to
+  // `out`, of multiples of `unit`. Where there is none as long, shorter ones, of multiples of
   // kLentPieceBytes. Less, or nothing, if there is not as much. REQUIRES: the memory is shared.
   static constexpr std::uint64_t kLentPieceBytes = 4 * kKiB;
   void Lend(std::uint64_t bytes, std::uint64_t unit, std::vector<wire::MemoryRange>& out);
-  // Lends a part of the limit for what chunks take beside their strips. Returns `bytes`, or 0.
+  // Lends a part of the limit for what chunks take beside their strips. Returns `bytes`, or what is
+  // free of them.
   std::uint64_t LendOverhead(std::uint64_t bytes);
   // Takes back what was lent and is no chunk's. REQUIRES: it was lent, and begins and ends where
   // blocks may.
   void TakeBack(const wire::MemoryRange& range);
   void TakeBackOverhead(std::uint64_t bytes);
-  // A chunk whose bytes somebody has put into memory that was lent: `overhead_lent` of what it takes
-  // beside them was lent too. It is visible at once. Errors: kInvalidArgument; then nothing has
-  // changed. REQUIRES: the strips' memory was lent.
+  // A chunk whose bytes somebody has put into memory that was lent: `overhead_lent` of what it
+  // takes beside them was lent too. It is visible at once. Errors: kInvalidArgument; then nothing
+  // has changed. REQUIRES: the strips' memory was lent.
   Status Adopt(wire::StoredChunk stored, std::uint64_t overhead_lent);
   // What Adopt takes of the limit beside the strips' memory.
   static std::uint64_t OverheadOf(const wire::ChunkMeta& meta);

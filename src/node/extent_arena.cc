@@ -117,7 +117,8 @@ Extent ExtentArena::LendGap(std::size_t bytes_max, std::size_t bytes_min) {
   const std::size_t touched = touched_ / kBlockBytesMin;
   for (unsigned clue = kOrders; clue-- > 0;) {
     std::size_t tries = kGapsTried;
-    for (FreeBlock* block = free_[clue]; block != nullptr && tries > 0; block = block->next, --tries) {
+    for (FreeBlock* block = free_[clue]; block != nullptr && tries > 0;
+         block = block->next, --tries) {
       std::size_t begin = IndexOf(reinterpret_cast<std::byte*>(block));
       std::size_t end = begin + (std::size_t{1} << clue);
       if (end - begin > most) break;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <utility>
 #include <vector>
@@ -215,6 +216,103 @@ TEST(ExtentArena, LendsMemoryThatOthersReadToo) {
     EXPECT_EQ(seen->data()[arena.OffsetOf(extent) + extent.bytes - 1], std::byte{'x'});
   }
   arena.Free(extents);
+}
+
+TEST(ExtentArena, LendsMultiplesAndCarvesThemIntoExtents) {
+  ExtentArena arena(2 * kBlock);
+  const std::size_t unit = 98 * kKiB;
+  const Extent lent = arena.Lend(kBlock, unit);
+  EXPECT_EQ(lent.bytes, kBlock / unit * unit);
+  EXPECT_EQ(arena.used_bytes(), lent.bytes);
+  std::vector<Extent> extents;
+  for (std::size_t at = 0; at < lent.bytes; at += unit) {
+    std::vector<Extent> strip;
+    arena.Carve(lent.data + at, unit - 300, strip);
+    std::size_t bytes = 0;
+    for (const Extent& extent : strip) {
+      EXPECT_EQ(extent.data, lent.data + at + bytes);
+      bytes += extent.bytes;
+    }
+    EXPECT_EQ(bytes, unit - 300);
+    extents.insert(extents.end(), strip.begin(), strip.end());
+  }
+  EXPECT_EQ(arena.used_bytes(), lent.bytes);
+  arena.Free(extents);
+  EXPECT_EQ(arena.used_bytes(), 0U);
+  EXPECT_EQ(arena.Lend(kBlock, kBlock).bytes, kBlock) << "the pieces found each other again";
+}
+
+// Free blocks that are no buddies, though they touch each other.
+TEST(ExtentArena, LendsGapsBetweenExtents) {
+  ExtentArena arena(kBlock);
+  const std::size_t unit = 98 * kKiB;
+  const Extent all = arena.Lend(kBlock, kBlock);
+  std::vector<std::vector<Extent>> strips;
+  std::vector<Extent> rest;
+  for (std::size_t at = 0; at + unit <= kBlock; at += unit)
+    arena.Carve(all.data + at, unit, strips.emplace_back());
+  arena.Carve(all.data + strips.size() * unit, kBlock - strips.size() * unit, rest);
+  for (std::size_t i = 1; i < strips.size(); i += 2) {
+    arena.Free(strips[i]);
+    const Extent gap = arena.Lend(kBlock, unit);
+    EXPECT_EQ(gap.bytes, unit) << i;
+    EXPECT_EQ(gap.data, all.data + i * unit) << i;
+  }
+  EXPECT_EQ(arena.used_bytes(), kBlock);
+  EXPECT_EQ(arena.Lend(kBlock, kKiB).bytes, 0U);
+}
+
+TEST(ExtentArena, WhatWasTouchedBeforeIsLentFirst) {
+  ExtentArena arena(8 * kBlock);
+  std::vector<Extent> extents;
+  ASSERT_TRUE(arena.Allocate(kBlock / 2 + 1, extents));
+  const std::uint64_t touched = arena.touched_bytes();
+  EXPECT_EQ(arena.Lend(kBlock, 64 * kKiB).bytes, kBlock / 4);
+  EXPECT_EQ(arena.touched_bytes(), touched);
+  EXPECT_EQ(arena.Lend(kBlock, kBlock).bytes, kBlock);
+  EXPECT_GT(arena.touched_bytes(), touched);
+}
+
+// Whatever is lent, carved, allocated and freed: nothing overlaps, nothing gets lost.
+TEST(ExtentArena, KeepsItsBooksThroughRandomLending) {
+  const std::uint64_t seed = 4;
+  Random random(seed);
+  ExtentArena arena(4 * kBlock);
+  std::map<std::byte*, std::byte*> taken;  // begin to end
+  const auto take = [&](std::byte* data, std::size_t bytes) {
+    std::byte* const end = data + RoundUp(bytes, kKiB);
+    const auto next = taken.lower_bound(data);
+    ASSERT_TRUE(next == taken.end() || end <= next->first) << "seed " << seed;
+    ASSERT_TRUE(next == taken.begin() || std::prev(next)->second <= data) << "seed " << seed;
+    taken.emplace(data, end);
+  };
+  std::vector<std::vector<Extent>> held;
+  for (int i = 0; i < 20000; ++i) {
+    if (random.Below(2) == 0 && !held.empty()) {
+      std::swap(held[random.Below(held.size())], held.back());
+      for (const Extent& extent : held.back()) taken.erase(extent.data);
+      arena.Free(held.back());
+      held.pop_back();
+    } else if (random.Below(2) == 0) {
+      std::vector<Extent> extents;
+      if (!arena.Allocate(random.Below(300 * kKiB) + 1, extents)) continue;
+      for (const Extent& extent : extents) take(extent.data, extent.bytes);
+      held.push_back(std::move(extents));
+    } else {
+      const std::size_t unit = (random.Below(200) + 1) * kKiB;
+      const Extent lent = arena.Lend(random.Below(kBlock) + 1, unit);
+      ASSERT_EQ(lent.bytes % unit, 0U);
+      for (std::size_t at = 0; at < lent.bytes; at += unit) {
+        std::vector<Extent> extents;
+        arena.Carve(lent.data + at, unit - random.Below(kKiB), extents);
+        for (const Extent& extent : extents) take(extent.data, extent.bytes);
+        held.push_back(std::move(extents));
+      }
+    }
+  }
+  for (const auto& extents : held) arena.Free(extents);
+  EXPECT_EQ(arena.used_bytes(), 0U);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(arena.Lend(kBlock, kBlock).bytes, kBlock);
 }
 
 TEST(ExtentArenaDeathTest, FreeingTwiceIsABug) {

@@ -26,7 +26,7 @@ void MemoryLender::Drain(Account& account) {
     const auto record = account.ring->Read();
     if (!record) {
       LOG_ERROR("the records of a proxy are unreadable: {}", record.error().message);
-      account.ring.reset();
+      account.ring->Clear();
       return;
     }
     if (!*record) return;
@@ -52,14 +52,15 @@ void MemoryLender::Adopt(Account& account, const std::string& record) {
     Remove(account, range);
     taken.push_back(range);
   }
-  const std::uint64_t overhead = ChunkStore::OverheadOf(stored->meta);
-  if (status && overhead > account.overhead)
+  // The borrower has let go of the overhead too, whatever becomes of the chunk.
+  const std::uint64_t wanted = ChunkStore::OverheadOf(stored->meta);
+  const std::uint64_t overhead = std::min(wanted, account.overhead);
+  account.overhead -= overhead;
+  if (status && wanted > overhead)
     status = Fail(ErrorCode::kInvalidArgument, "it takes more than was lent for it");
   if (status) status = store_.Adopt(std::move(*stored), overhead);
-  if (status) {
-    account.overhead -= overhead;
-    return;
-  }
+  if (status) return;
+  store_.TakeBackOverhead(overhead);
   LOG_ERROR("a chunk that a proxy has stored is refused: {}", status.error().message);
   // The borrower takes it for a chunk's, and will not use it again.
   for (const wire::MemoryRange& range : taken) store_.TakeBack(range);
@@ -69,34 +70,48 @@ Result<MemoryLender::Lent> MemoryLender::Lend(const wire::LendRequest& request,
                                               std::span<const wire::MemoryRange> back) {
   if (store_.shared_memory() == nullptr)
     return Fail(ErrorCode::kUnavailable, "the memory of this node is not shared");
-  CHECK(request.account < wire::kLendAccounts);
-  if (request.owner != owner_) {
-    for (Account& account : accounts_) Close(account);
-    owner_ = request.owner;
-  }
+  if (auto opened = Open(request); !opened) return tl::make_unexpected(opened.error());
   Account& account = accounts_[request.account];
-  if (request.anew) Close(account);
-  if (!account.ring) {
-    const SharedMemory& memory = *store_.shared_memory();
-    account.ring.emplace(wire::LendRing({memory.data(), memory.bytes()}, request.account));
-  }
   for (const wire::MemoryRange& range : back) {
-    if (!ExtentArena::IsAtBlock(range.offset) ||
-        range.bytes % ExtentArena::kBlockBytesMin != 0 || !Has(account, range))
+    if (!ExtentArena::IsAtBlock(range.offset) || range.bytes % ExtentArena::kBlockBytesMin != 0 ||
+        !Has(account, range))
       return Fail(ErrorCode::kInvalidArgument, "memory is given back that was not lent");
     Remove(account, range);
     store_.TakeBack(range);
   }
   Lent lent;
-  const std::uint64_t limit = store_.bytes_limit() / kLentShareMax;
-  if (account.overhead + request.overhead <= limit)
-    lent.overhead = store_.LendOverhead(request.overhead);
+  if (request.bytes == 0) return lent;
+  const std::uint64_t overhead = wire::LendOverhead(store_.bytes_limit());
+  if (account.overhead <= overhead / 2)
+    lent.overhead = store_.LendOverhead(overhead - account.overhead);
   account.overhead += lent.overhead;
+  const std::uint64_t limit = wire::LendBytesMax(store_.bytes_limit());
   if (account.bytes < limit)
-    store_.Lend(std::min(request.bytes, limit - account.bytes), request.unit,
-                lent.ranges);
+    store_.Lend(std::min(request.bytes, limit - account.bytes), request.unit, lent.ranges);
   for (const wire::MemoryRange& range : lent.ranges) Add(account, range);
   return lent;
+}
+
+Status MemoryLender::Open(const wire::LendRequest& request) {
+  CHECK(request.account < wire::kLendAccounts);
+  if (request.owner != owner_) {
+    if (std::find(former_owners_.begin(), former_owners_.end(), request.owner) !=
+        former_owners_.end())
+      return Fail(ErrorCode::kCancelled, "a loan of a former proxy");
+    for (Account& account : accounts_) Close(account);
+    if (former_owners_.size() == kOwnersMax) former_owners_.erase(former_owners_.begin());
+    former_owners_.push_back(std::exchange(owner_, request.owner));
+  }
+  Account& account = accounts_[request.account];
+  if (request.loan < account.loan)
+    return Fail(ErrorCode::kCancelled, "a loan of a former connection");
+  if (request.loan > account.loan) Close(account);
+  account.loan = request.loan;
+  if (!account.ring) {
+    const SharedMemory& memory = *store_.shared_memory();
+    account.ring.emplace(wire::LendRing({memory.data(), memory.bytes()}, request.account));
+  }
+  return {};
 }
 
 void MemoryLender::Add(Account& account, const wire::MemoryRange& range) {
@@ -123,8 +138,8 @@ void MemoryLender::Close(Account& account) {
 bool MemoryLender::Has(const Account& account, const wire::MemoryRange& range) {
   const auto behind = account.ranges.upper_bound(range.offset);
   return behind != account.ranges.begin() &&
-         range.bytes <= std::prev(behind)->second - std::min(range.offset,
-                                                             std::prev(behind)->second);
+         range.bytes <=
+             std::prev(behind)->second - std::min(range.offset, std::prev(behind)->second);
 }
 
 // REQUIRES: Has(account, range).

@@ -53,8 +53,12 @@ NodeServer::NodeServer(net::EventLoop& loop, NodeOptions options)
                 context_.copy_of = {};
                 context_.sync_open = false;
               }),
-      context_{store_,          sessions_,           options_.node, sessions_.instance(),
-               options_.secret, options_.test_hooks,
+      context_{store_,
+               sessions_,
+               options_.node,
+               sessions_.instance(),
+               options_.secret,
+               options_.test_hooks,
                store_.shared_memory() != nullptr ? &lender_ : nullptr},
       listener_(loop),
       linked_(loop),

@@ -1,6 +1,7 @@
 #include "pool/lent_memory.h"
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <utility>
 
@@ -13,8 +14,11 @@ namespace {
 
 // So many ranges that are too short for a strip are kept, for other strips.
 constexpr std::size_t kShortRangesMax = 8;
-// What chunks take beside their strips: as much is asked for when half of it is left.
-constexpr std::uint64_t kOverheadStock = 64 * kKiB;
+// By which a node knows what belongs together of what it has lent.
+std::uint64_t NextLoan() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
 
 std::uint64_t CostOf(std::uint64_t bytes) {
   return RoundUp(bytes, kStripBlockBytes);
@@ -32,11 +36,12 @@ LentRange::~LentRange() {
   if (bytes_ > 0) memory_->GiveBack(offset_, bytes_);
 }
 
-LentMemory::LentMemory(net::EventLoop& loop, Link& link,
-                       std::shared_ptr<const SharedMemory> memory, LendAccount account)
+LentMemory::LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
+                       LendAccount account)
     : link_(&link),
       memory_(std::move(memory)),
       account_(account),
+      loan_(NextLoan()),
       ring_(wire::LendRing({memory_->data(), memory_->bytes()}, account.number)),
       report_(loop) {}
 
@@ -46,8 +51,10 @@ std::uint64_t LentMemory::StockBytes(const NodeShared& node) {
   return std::min(limit / kStockShare / loops, kStockBytesMax);
 }
 
-std::uint64_t LentMemory::overhead_stock() const {
-  return std::min(kOverheadStock, stock_bytes() / 4);
+bool LentMemory::IsLow() const {
+  const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
+  return free_bytes_ < std::max(stock_bytes() / 2, strip_bytes_) ||
+         overhead_ <= wire::LendOverhead(limit) / 2;
 }
 
 std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
@@ -57,8 +64,7 @@ std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
     return range.second - range.first >= strip_bytes_;
   });
   auto taken = found != free_.end() ? Cut(found, strip_bytes_) : nullptr;
-  if (free_bytes_ < std::max(stock_bytes() / 2, strip_bytes_) || overhead_ < overhead_stock() / 2)
-    AskForMore();
+  if (IsLow()) AskForMore();
   return taken;
 }
 
@@ -67,10 +73,9 @@ std::vector<std::shared_ptr<LentRange>> LentMemory::TakePieces(std::size_t bytes
   std::uint64_t left = CostOf(bytes);
   if (!open() || free_bytes_ < left) return pieces;
   while (left > 0) {
-    const auto longest =
-        std::max_element(free_.begin(), free_.end(), [](const auto& a, const auto& b) {
-          return a.second - a.first < b.second - b.first;
-        });
+    const auto longest = std::max_element(
+        free_.begin(), free_.end(),
+        [](const auto& a, const auto& b) { return a.second - a.first < b.second - b.first; });
     const std::uint64_t taken = std::min(left, longest->second - longest->first);
     pieces.push_back(Cut(longest, taken));
     left -= taken;
@@ -142,28 +147,26 @@ void LentMemory::Ask(std::uint64_t wanted) {
   for (const wire::MemoryRange& range : back) back_bytes += range.bytes;
   lent_bytes_ -= back_bytes;
   link_->shared().bytes_lent.fetch_sub(back_bytes, std::memory_order_relaxed);
-  const std::uint64_t overhead = overhead_ < overhead_stock() / 2 ? overhead_stock() : 0;
   request_ = link_->Register(this);
   asked_bytes_ = wanted;
   asked_unit_ = strip_bytes_;
   link_->Send(wire::EncodeLend(request_, {.owner = account_.owner,
                                           .account = account_.number,
-                                          .anew = std::exchange(anew_, false),
+                                          .loan = loan_,
                                           .bytes = wanted,
-                                          .unit = strip_bytes_,
-                                          .overhead = wanted > 0 ? overhead : 0}),
+                                          .unit = strip_bytes_}),
               wire::EncodeMemoryRanges(back));
 }
 
-// Ranges that are too short for a strip, unless the node has no others; and what was lent for a write that was given up.
+// Ranges that are too short for a strip, unless the node has no others; and what was lent for a
+// write that was given up.
 std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   std::vector<wire::MemoryRange> useless;
   const bool crowded = !in_pieces_ && free_.size() > kShortRangesMax;
   for (auto range = free_.begin(); range != free_.end();) {
     const std::uint64_t bytes = range->second - range->first;
     const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
-    if ((surplus || (crowded && bytes < strip_bytes_)) &&
-        useless.size() < wire::kMemoryRangesMax) {
+    if ((surplus || (crowded && bytes < strip_bytes_)) && useless.size() < wire::kMemoryRangesMax) {
       useless.push_back({range->first, bytes});
       free_bytes_ -= bytes;
       range = free_.erase(range);

@@ -38,7 +38,8 @@ namespace infinicache::pool {
 
 class LentMemory;
 
-// Memory for a strip, or a part of one. Goes back to the stock, but for what became part of a chunk.
+// Memory for a strip, or a part of one. Goes back to the stock, but for what became part of a
+// chunk.
 class LentRange {
  public:
   // Use LentMemory::Take.
@@ -81,8 +82,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
 
   // Memory for `bytes`, or null. REQUIRES: bytes > 0.
   std::shared_ptr<LentRange> Take(std::size_t bytes);
-  // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last; none
-  // if there is not as much.
+  // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last;
+  // none if there is not as much.
   std::vector<std::shared_ptr<LentRange>> TakePieces(std::size_t bytes);
   // `changed` is notified when the node has answered, or the connection has ended; once.
   void Await(net::Notification* changed) { waiters_.push_back(changed); }
@@ -94,8 +95,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   // Stores a chunk whose bytes are in `ranges`, in order, one for each piece of `location`. It can
   // be read when this returns. False: not so, for want of room for the record, or since the
   // connection has ended.
-  bool Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
-             const wire::ChunkLocation& location,
+  bool Store(const ChunkId& chunk, const wire::ChunkMeta& meta, const wire::ChunkLocation& location,
              std::span<const std::shared_ptr<LentRange>> ranges);
 
   // The connection has ended.
@@ -112,7 +112,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   void OnLinkLost(Link& link, std::uint64_t request) override;
 
   std::uint64_t stock_bytes() const { return StockBytes(link_->shared()); }
-  std::uint64_t overhead_stock() const;
+  bool IsLow() const;
   // Gives back what is of no use, and asks for more where `wanted` is not 0.
   void Ask(std::uint64_t wanted);
   std::vector<wire::MemoryRange> TakeUseless();
@@ -125,10 +125,10 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   Link* link_;
   std::shared_ptr<const SharedMemory> memory_;
   const LendAccount account_;
+  const std::uint64_t loan_;
   RecordRing ring_;
   net::Timer report_;
   bool report_due_ = false;
-  bool anew_ = true;
   std::uint64_t request_ = 0;  // 0: nothing is asked
   std::uint64_t asked_bytes_ = 0;
   std::uint64_t asked_unit_ = 0;
@@ -137,8 +137,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   TimePoint ask_after_{};
   std::map<std::uint64_t, std::uint64_t> free_;  // begin to end; none touches another
   std::uint64_t free_bytes_ = 0;
-  std::uint64_t overhead_ = 0;    // lent for what chunks take beside their strips
-  std::uint64_t lent_bytes_ = 0;  // in all that is no chunk's: free, in strips, and overhead
+  std::uint64_t overhead_ = 0;     // lent for what chunks take beside their strips
+  std::uint64_t lent_bytes_ = 0;   // in all that is no chunk's: free, in strips, and overhead
   std::uint64_t strip_bytes_ = 0;  // of the last one, as it counts in memory
   std::vector<net::Notification*> waiters_;
 };

@@ -111,8 +111,9 @@ struct LinkOptions {
   std::uint64_t seed = 0;
   Gate gate = {};  // the first one
   std::function<void(NodeId, LinkEvent)> tell_pool = {};
-  bool map_memory = false;                      // of instances that offer it
-  std::optional<LendAccount> lend_account = {};  // for writes to mapped memory; none: no such writes
+  bool map_memory = false;  // of instances that offer it
+  std::optional<LendAccount> lend_account =
+      {};                                       // for writes to mapped memory; none: no such writes
   policy::SmoothedDelay* wake_delay = nullptr;  // told of demands that were answered
 };
 

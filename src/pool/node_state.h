@@ -103,6 +103,7 @@ struct NodeView {
   std::uint64_t bytes_used = 0;
   std::uint64_t bytes_limit = 0;
   std::uint64_t chunks = 0;
+  std::uint64_t bytes_lent = 0;           // beside bytes_used: to this process, for chunks to come
   std::optional<BackupView> backup = {};  // none: it is not backed up
 };
 

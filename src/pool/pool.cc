@@ -87,7 +87,7 @@ LoopLinks& Pool::AddLoop(net::EventLoop& loop) {
   LinkOptions link;
   link.map_memory =
       options_.map_memory && platform_.traits().same_host && platform_.traits().standing;
-  if (link.map_memory && loops_.size() < wire::kLendAccounts)
+  if (link.map_memory && options_.borrow_memory && loops_.size() < wire::kLendAccounts)
     link.lend_account = {lend_owner_, static_cast<std::uint16_t>(loops_.size())};
   link.secret = options_.secret;
   link.socket = options_.link_socket;
@@ -582,7 +582,7 @@ std::vector<NodeView> Pool::View() const {
     const NodeShared& shared = shared_[i];
     rows.push_back({NodeId(i), shared.state, instance.id, instance.pid,
                     instance.address.host.empty() ? "" : instance.address.ToString(),
-                    shared.StoredBytes(), shared.bytes_limit, shared.chunks});
+                    shared.StoredBytes(), shared.bytes_limit, shared.chunks, shared.bytes_lent});
   }
   return rows;
 }

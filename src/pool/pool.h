@@ -45,6 +45,7 @@ struct PoolOptions {
   std::string secret;
   // The memory of nodes that stand on this machine, where they offer it.
   bool map_memory = false;
+  bool borrow_memory = true;  // and write to it, if it is mapped
   net::SocketOptions link_socket;
   std::uint64_t seed = 1;
   // Where nodes dial us, if the platform's instances accept no connections.

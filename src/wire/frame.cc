@@ -37,7 +37,8 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(kFrameTypeLast) 
     "sync",       "sync_report",
     "sync_open",  "sync_close",
     "sync_state", "locate",
-    "located",    "since",      "lend",        "lent",
+    "located",    "since",
+    "lend",       "lent",
 };
 
 // Byte by byte, so that the host's endianness does not matter; compilers make one store of it.

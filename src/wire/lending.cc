@@ -58,8 +58,7 @@ FrameHeader EncodeLend(std::uint64_t request, const LendRequest& lend) {
   FrameHeader header;
   header.type = FrameType::kLend;
   header.request = request;
-  header.flags = lend.anew ? kFlagFirst : std::uint8_t{0};
-  header.chunk = {ObjectId(lend.owner), Version(lend.overhead), lend.account};
+  header.chunk = {ObjectId(lend.owner), Version(lend.loan), lend.account};
   header.offset = lend.bytes;
   header.length = lend.unit;
   return header;
@@ -70,10 +69,9 @@ Result<LendRequest> DecodeLend(const FrameHeader& header) {
     return Fail(ErrorCode::kProtocol, fmt::format("no account {} to lend to", header.chunk.index));
   return LendRequest{.owner = header.chunk.object.value(),
                      .account = header.chunk.index,
-                     .anew = (header.flags & kFlagFirst) != 0,
+                     .loan = header.chunk.version.value(),
                      .bytes = header.offset,
-                     .unit = header.length,
-                     .overhead = header.chunk.version.value()};
+                     .unit = header.length};
 }
 
 std::string EncodeStoredChunk(const ChunkId& chunk, const ChunkMeta& meta,
@@ -98,8 +96,8 @@ Result<StoredChunk> ParseStoredChunk(std::string_view bytes) {
   stored.chunk.index = TakeNumber<std::uint16_t>(bytes);
   const std::size_t meta_bytes = TakeNumber<std::uint32_t>(bytes);
   if (meta_bytes > bytes.size())
-    return Fail(ErrorCode::kProtocol, fmt::format("metadata of {} bytes in {}", meta_bytes,
-                                                  bytes.size()));
+    return Fail(ErrorCode::kProtocol,
+                fmt::format("metadata of {} bytes in {}", meta_bytes, bytes.size()));
   auto meta = ParseChunkMeta(bytes.substr(0, meta_bytes));
   if (!meta) return tl::make_unexpected(meta.error());
   auto location = ParseChunkLocation(bytes.substr(meta_bytes));

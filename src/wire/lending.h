@@ -4,13 +4,14 @@
 //
 // A kLend frame asks for memory, and gives some back; kLent answers with what is lent:
 //
-//   kLend   flags   kFlagFirst: the borrower holds nothing of what was lent to this account before
-//           object  the owner: a number of the proxy's process
+//   kLend   object  the owner: a number of the proxy's process
 //           index   the account: the number of its event loop
-//           version bytes of overhead wanted: what chunks take of the limit beside their strips
+//           version the loan: grows with each connection; a new one says that nothing is held any
+//                   more of the one before
 //           offset  bytes of memory wanted; 0: the node only is to look at its records
 //           length  unit: bytes of which ranges should be multiples
-//   kLent   version bytes of overhead that are lent
+//   kLent   version bytes of overhead that are lent: what chunks take of the limit beside their
+//                   strips
 //           offset, length  the node's fill, as in every short answer
 //
 // Metadata of both: ranges, given back or lent, each u64 offset, u64 bytes from the start of the
@@ -26,6 +27,7 @@
 // Thread-safety: free functions on values.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -45,6 +47,17 @@ namespace infinicache::wire {
 
 inline constexpr std::uint16_t kLendAccounts = 32;
 inline constexpr std::size_t kLendRingBytes = RecordRing::kHeaderBytes + 128 * kKiB;
+
+// Overhead that a node of this limit lends to one account. It is filled up to that by each request
+// for memory that finds half of it left, or less.
+constexpr std::uint64_t LendOverhead(std::uint64_t bytes_limit) {
+  return std::min<std::uint64_t>(64 * kKiB, bytes_limit / 512);
+}
+
+// Ranges that a node of this limit lends to one account at a time, at most.
+constexpr std::uint64_t LendBytesMax(std::uint64_t bytes_limit) {
+  return bytes_limit / 2;
+}
 
 // What memory that `chunk_memory_bytes` of chunks are in has in all.
 std::uint64_t MemoryBytesWithRings(std::uint64_t chunk_memory_bytes);
@@ -70,10 +83,9 @@ Result<std::vector<MemoryRange>> ParseMemoryRanges(std::string_view bytes);
 struct LendRequest {
   std::uint64_t owner = 0;
   std::uint16_t account = 0;
-  bool anew = false;
+  std::uint64_t loan = 0;
   std::uint64_t bytes = 0;
   std::uint64_t unit = 0;
-  std::uint64_t overhead = 0;
 
   friend bool operator==(const LendRequest&, const LendRequest&) = default;
 };

@@ -57,12 +57,8 @@ TEST(LendingTest, RangesThatCannotBeAreRefused) {
 }
 
 TEST(LendingTest, ARequestComesBackAsItWas) {
-  const LendRequest lend{.owner = ~std::uint64_t{0},
-                         .account = 3,
-                         .anew = true,
-                         .bytes = 2 * kMiB,
-                         .unit = 98 * kKiB,
-                         .overhead = 17};
+  const LendRequest lend{
+      .owner = ~std::uint64_t{0}, .account = 3, .loan = 17, .bytes = 2 * kMiB, .unit = 98 * kKiB};
   const FrameHeader header = EncodeLend(5, lend);
   EXPECT_EQ(header.request, 5U);
   EXPECT_EQ(DecodeLend(header).value(), lend);

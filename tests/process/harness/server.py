@@ -72,6 +72,7 @@ class Node:
     instance: str | None
     pid: int | None
     bytes_used: int
+    bytes_lent: int
     bytes_limit: int
     chunks: int
 
