@@ -19,6 +19,9 @@ constexpr std::uint64_t Bit(std::size_t chunk) {
   return std::uint64_t{1} << chunk;
 }
 
+// What is verified and decoded at once of each strip: a row of that is in the cache still.
+constexpr std::size_t kPartBytes = 16 * kKiB;
+
 // Where the batch at `done` bytes ends. The bytes of a batch begin a socket buffer, at the start of
 // a page, and a client receives them, most likely, so many bytes behind the start of a page as were
 // sent before: by a whole number of pages, and the few of the reply's head, if batches were pages.
@@ -195,23 +198,43 @@ net::Task<bool> MappedReader::Decode(std::uint64_t row) {
   for (std::size_t i = 0; i < record_->width(); ++i) {
     strips[i] = decoded_->strip(i);
     if (static_cast<std::size_t>(std::popcount(present)) == data) continue;
-    const std::uint32_t bytes = layout.StripBytes(row, i);
-    if (bytes == 0) {  // behind the object's end
+    if (layout.StripBytes(row, i) == 0) {  // behind the object's end
       std::memset(strips[i], 0, unit);
       present |= Bit(i);
     } else if (IsMapped(i)) {
-      if (!Verify(row, i)) co_return false;
       strips[i] = Source(row, i);
       verified_ |= Bit(i);
       present |= Bit(i);
     }
   }
   if (static_cast<std::size_t>(std::popcount(present)) < data) co_return false;
-  const std::uint64_t missing = (Bit(data) - 1) & ~present;
-  worker_.CodecFor(layout.code)
-      .Reconstruct(std::span(strips).first(record_->width()), present, missing, unit);
   degraded_ = true;
-  co_return true;
+  co_return VerifyAndReconstruct(row, strips, present);
+}
+
+// Both in parts, so that each is read from memory once.
+bool MappedReader::VerifyAndReconstruct(std::uint64_t row,
+                                        std::array<std::byte*, kCodeWidthMax> strips,
+                                        std::uint64_t present) {
+  const coding::StripeLayout& layout = record_->layout();
+  const std::size_t unit = decoded_->unit();
+  const std::uint64_t missing = (Bit(layout.code.data) - 1) & ~present;
+  const coding::Codec& codec = worker_.CodecFor(layout.code);
+  std::array<std::uint32_t, kCodeWidthMax> crcs{};
+  for (std::size_t at = 0; at < unit; at += kPartBytes) {
+    const std::size_t bytes = std::min(kPartBytes, unit - at);
+    for (std::size_t i = 0; i < record_->width(); ++i) {
+      const std::size_t end = std::min<std::size_t>(layout.StripBytes(row, i), at + bytes);
+      if ((verified_ & Bit(i)) != 0 && at < end)
+        crcs[i] = coding::Crc32c({strips[i], end - at}, crcs[i]);
+    }
+    codec.Reconstruct(std::span(strips).first(record_->width()), present, missing, bytes);
+    for (std::size_t i = 0; i < record_->width(); ++i) strips[i] += bytes;
+  }
+  for (std::size_t i = 0; i < record_->width(); ++i) {
+    if ((verified_ & Bit(i)) != 0 && crcs[i] != sources_[i].location->strips[row].crc) return false;
+  }
+  return true;
 }
 
 // A strip as the codec wants it, which only reads it: in one piece and filled up with zeros. In

@@ -76,6 +76,8 @@ class MappedReader {
   std::size_t TakeStrip(std::uint64_t row, std::uint64_t end, std::vector<iovec>& pieces);
   bool MustDecode(std::uint64_t row) const;
   net::Task<bool> Decode(std::uint64_t row);
+  bool VerifyAndReconstruct(std::uint64_t row, std::array<std::byte*, kCodeWidthMax> strips,
+                            std::uint64_t present);
   std::byte* Source(std::uint64_t row, std::size_t chunk) const;
 
   Worker& worker_;
