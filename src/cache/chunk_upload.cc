@@ -68,6 +68,7 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
 }
 
 void ChunkUpload::SendEmpty() {
+  lent_ = nullptr;
   if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
 }
 

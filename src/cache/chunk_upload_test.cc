@@ -71,8 +71,8 @@ TEST_P(LentSizeTest, AValueIsStoredWithoutBeingSentAndComesBackByEachWay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, LentSizeTest,
-                         testing::Values(1, 63, 1000, 16'385, 100'000, 128 * kKiB,
-                                         128 * kKiB + 1, 1'000'000, kMiB + 1, 5'000'000));
+                         testing::Values(1, 63, 1000, 16'385, 100'000, 128 * kKiB, 128 * kKiB + 1,
+                                         1'000'000, kMiB + 1, 5'000'000));
 
 TEST(ChunkUpload, ALongValueBorrowsAsItGoes) {
   ClusterForTest cluster(LendingForTest());

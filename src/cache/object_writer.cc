@@ -25,7 +25,7 @@ using State = ChunkUpload::State;
 constexpr int kAllStalledTimeouts = 4;
 constexpr std::uint64_t kRowsPerSend = 2;
 // For room on a node that has refused a chunk.
-constexpr int kRetriesMax = 3;
+constexpr int kRetriesMax = 6;
 // For a placement whose nodes go while room is made on them.
 constexpr int kPlacementsMax = 3;
 constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
@@ -162,25 +162,29 @@ bool ObjectWriter::MayRetryRefused() const {
   return RetainsRows() && retries_ < kRetriesMax && worker_.shared().evictor.enabled();
 }
 
-// Makes room on the nodes that were full after all, and puts their chunks there again.
+// Makes room on the nodes that were full after all, and puts their chunks there again. Others may
+// refuse meanwhile.
 net::Task<> ObjectWriter::RetryRefused() {
-  if (!MayRetryRefused()) co_return;
-  std::vector<std::size_t> refused;
-  std::vector<NodeId> nodes;
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    if (chunks_[i] == nullptr || chunks_[i]->state() != State::kFailed ||
-        chunks_[i]->error().code != ErrorCode::kOutOfMemory ||
-        !Worker::IsUsable(chunks_[i]->link()))
-      continue;
-    refused.push_back(i);
-    nodes.push_back(chunks_[i]->node());
-  }
-  if (refused.empty()) co_return;
-  ++retries_;
-  RoomClaim claim(worker_, nodes, record_->StoredBytes(0));
-  if (!co_await claim.Make(true)) co_return;
-  for (std::size_t i = 0; i < refused.size(); ++i) {
-    if (Worker::IsUsable(worker_.links().at(nodes[i]))) PutOn(refused[i], nodes[i]);
+  while (MayRetryRefused()) {
+    std::vector<std::size_t> refused;
+    std::vector<NodeId> nodes;
+    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+      if (chunks_[i] == nullptr || chunks_[i]->state() != State::kFailed ||
+          chunks_[i]->error().code != ErrorCode::kOutOfMemory ||
+          !Worker::IsUsable(chunks_[i]->link()))
+        continue;
+      // What we have of its memory at hand is of no use for what comes over the link.
+      if (const auto& lent = chunks_[i]->link().lent(); lent != nullptr) lent->GiveStockBack();
+      refused.push_back(i);
+      nodes.push_back(chunks_[i]->node());
+    }
+    if (refused.empty()) co_return;
+    ++retries_;
+    RoomClaim claim(worker_, nodes, record_->StoredBytes(0));
+    if (!co_await claim.Make(true)) co_return;
+    for (std::size_t i = 0; i < refused.size(); ++i) {
+      if (Worker::IsUsable(worker_.links().at(nodes[i]))) PutOn(refused[i], nodes[i]);
+    }
   }
 }
 

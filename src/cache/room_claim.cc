@@ -37,7 +37,8 @@ net::Task<Status> RoomClaim::Make(bool refused) {
   co_await AwaitDeletes(kDeletesFirst);
   while (refused || !IsMade()) {
     const TimePoint now = net::EventLoop::Now();
-    const bool evicted = Evict(Lacking(std::exchange(refused, false)));
+    const bool all = std::exchange(refused, false);
+    const bool evicted = Evict(Lacking(all));
     if (evicted) progress = now;
     if (worker_.stopping()) co_return Fail(ErrorCode::kCancelled, "the server stops");
     if (now - progress > kIdleAtMost || now - begin > kMakeAtMost) {
@@ -45,7 +46,7 @@ net::Task<Status> RoomClaim::Make(bool refused) {
                      fmt::format("no room for {} chunks of {} bytes", nodes_.size(), bytes_));
     }
     if (!evicted) co_await worker_.loop().Sleep(kIdlePoll);
-    co_await AwaitDeletes(kDeletesAtMost);
+    co_await AwaitDeletes(kDeletesAtMost, all);
     DropCredits(false);
   }
   co_return Status{};
@@ -137,12 +138,12 @@ void RoomClaim::DropCredits(bool all) {
   });
 }
 
-net::Task<> RoomClaim::AwaitDeletes(Duration at_most) {
+net::Task<> RoomClaim::AwaitDeletes(Duration at_most, bool all) {
   ChunkReclaimer& reclaimer = *worker_.shared().reclaimer;
   if (reclaimer.pending() == 0) co_return;
   reclaimer.Flush();
   const TimePoint deadline = net::EventLoop::Now() + at_most;
-  while (reclaimer.pending() > 0 && !IsMade() && net::EventLoop::Now() < deadline)
+  while (reclaimer.pending() > 0 && (all || !IsMade()) && net::EventLoop::Now() < deadline)
     co_await worker_.loop().Sleep(kPoll);
 }
 

@@ -69,7 +69,8 @@ class RoomClaim {
   bool LacksAny(const std::vector<std::uint64_t>& lacking) const;
   // Of victims that have let go of their chunks, or of all.
   void DropCredits(bool all);
-  net::Task<> AwaitDeletes(Duration at_most);
+  // Until there is room, or for `all` of them: nodes that have refused something know better.
+  net::Task<> AwaitDeletes(Duration at_most, bool all = false);
 
   Worker& worker_;
   const std::vector<NodeId> nodes_;

@@ -465,7 +465,8 @@ void Connection::HandleSyncState(const FrameHeader& header) {
   context_.since = {};
 }
 
-// Short answers tell the node's fill, so that the proxy places by fresh figures.
+// Short answers tell the node's fill, so that the proxy places by fresh figures, and in which
+// order.
 void Connection::ReplyOk(FrameType type, const FrameHeader& to, std::string meta) {
   FrameHeader header;
   header.type = type;
@@ -473,6 +474,7 @@ void Connection::ReplyOk(FrameType type, const FrameHeader& to, std::string meta
   header.chunk = to.chunk;
   header.offset = context_.store.bytes_used();
   header.length = context_.store.chunks();
+  header.payload_crc = ++context_.answers;
   Enqueue(header, std::move(meta));
 }
 

@@ -55,6 +55,7 @@ struct NodeContext {
   std::string secret;
   bool test_hooks = false;         // obey kCorruptForTest
   MemoryLender* lender = nullptr;  // null: the memory is private
+  std::uint32_t answers = 0;       // that told the node's fill, of all links
   // Of whose chunks the store is a copy. Not any more once somebody else changes it.
   wire::SyncState copy_of = {};
   // All that was written to the node after this version, and not freed, is here. Zero: not known,

@@ -122,6 +122,12 @@ bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
   return true;
 }
 
+void LentMemory::GiveStockBack() {
+  if (free_bytes_ == 0) return;
+  give_all_back_ = true;
+  Ask(0);
+}
+
 void LentMemory::Report() {
   if (ring_.empty() && free_bytes_ <= 2 * stock_bytes()) {  // some other message made it look
     report_due_ = false;
@@ -135,9 +141,13 @@ void LentMemory::Report() {
   }
 }
 
+// What others have reserved is left to them, but for what is needed now.
 void LentMemory::AskForMore() {
   if (net::EventLoop::Now() < ask_after_) return;
-  Ask(std::max(stock_bytes() / 2, strip_bytes_));
+  const std::uint64_t needed = free_bytes_ < strip_bytes_ ? strip_bytes_ : 0;
+  const std::uint64_t wanted =
+      std::clamp(link_->shared().FreeBytes(), needed, std::max(needed, stock_bytes() / 2));
+  if (wanted > 0) Ask(wanted);
 }
 
 void LentMemory::Ask(std::uint64_t wanted) {
@@ -162,11 +172,13 @@ void LentMemory::Ask(std::uint64_t wanted) {
 // write that was given up.
 std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   std::vector<wire::MemoryRange> useless;
+  const bool all = std::exchange(give_all_back_, false);
   const bool crowded = !in_pieces_ && free_.size() > kShortRangesMax;
   for (auto range = free_.begin(); range != free_.end();) {
     const std::uint64_t bytes = range->second - range->first;
     const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
-    if ((surplus || (crowded && bytes < strip_bytes_)) && useless.size() < wire::kMemoryRangesMax) {
+    if ((all || surplus || (crowded && bytes < strip_bytes_)) &&
+        useless.size() < wire::kMemoryRangesMax) {
       useless.push_back({range->first, bytes});
       free_bytes_ -= bytes;
       range = free_.erase(range);

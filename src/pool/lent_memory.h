@@ -80,6 +80,10 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
              LendAccount account);
 
+  // Gives back what is at hand: the node is full for what comes over the link.
+  void GiveStockBack();
+  // Has the node take back what it lent before, if only to a proxy that has crashed.
+  void Begin() { Ask(0); }
   // Memory for `bytes`, or null. REQUIRES: bytes > 0.
   std::shared_ptr<LentRange> Take(std::size_t bytes);
   // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last;
@@ -129,6 +133,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   RecordRing ring_;
   net::Timer report_;
   bool report_due_ = false;
+  bool give_all_back_ = false;
   std::uint64_t request_ = 0;  // 0: nothing is asked
   std::uint64_t asked_bytes_ = 0;
   std::uint64_t asked_unit_ = 0;

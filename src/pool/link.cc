@@ -50,6 +50,19 @@ std::string_view NodeStateName(NodeState state) {
   return "unknown";
 }
 
+std::uint64_t NodeShared::NoteFill(InstanceId instance, std::optional<std::uint32_t> sequence,
+                                   std::uint64_t used, std::uint64_t chunks_there) {
+  const std::scoped_lock lock(fill_mutex_);
+  if (instance != std::exchange(fill_instance_, instance)) fill_sequence_.reset();
+  // The sequence wraps around.
+  if (fill_sequence_ && (!sequence || static_cast<std::int32_t>(*sequence - *fill_sequence_) < 0))
+    return 0;
+  fill_sequence_ = sequence;
+  chunks.store(chunks_there, std::memory_order_relaxed);
+  const std::uint64_t before = bytes_used.exchange(used, std::memory_order_relaxed);
+  return used - std::min(used, before);
+}
+
 Link::Link(net::EventLoop& loop, NodeShared& shared, LinkOptions options)
     : loop_(loop),
       shared_(shared),
@@ -223,6 +236,7 @@ net::Task<> Link::Run() {
       backoff_.Reset();
       if (borrowers_ > 0) reader_->set_read_ahead(wire::kFrameHeaderBytes);
       GrantIfOpen();
+      if (lent() != nullptr) lent_->Begin();
       status = co_await ReadFrames();
       Disconnect();
       while (flushing_) co_await flush_ended_.Wait(TimePoint::max());
@@ -252,8 +266,7 @@ net::Task<Status> Link::Dial() {
   if (!status) co_return tl::make_unexpected(status.error());
   if (auto right = CheckDialled(*status, node(), instance_, address_); !right) co_return right;
   shared_.bytes_limit.store(status->bytes_limit, std::memory_order_relaxed);
-  shared_.bytes_used.store(status->bytes_used, std::memory_order_relaxed);
-  shared_.chunks.store(status->chunks, std::memory_order_relaxed);
+  shared_.NoteFill(status->instance, std::nullopt, status->bytes_used, status->chunks);
   if (options_.map_memory) memory_ = shared_.memory.Map(*status);
   co_return Status{};
 }
@@ -324,12 +337,7 @@ void Link::EndFrame() {
   const Incoming frame = *std::exchange(incoming_, std::nullopt);
   const FrameHeader& header = frame.header;
   if (header.type == FrameType::kExpirySet) shared_.changes.fetch_add(1, std::memory_order_relaxed);
-  const bool stored = header.type == FrameType::kStored || header.type == FrameType::kDeleted;
-  if (stored) NoteChange(header);
-  if (stored || header.type == FrameType::kLent) {
-    shared_.bytes_used.store(header.offset, std::memory_order_relaxed);
-    shared_.chunks.store(header.length, std::memory_order_relaxed);
-  }
+  NoteFill(header);
   if (CarriesData(header) && frame.target.kind == Kind::kDiscard) return;
   // The sink may have gone away while the payload came in.
   const auto sink = sinks_.find(header.request);
@@ -338,11 +346,14 @@ void Link::EndFrame() {
   sink->second.sink->OnFrame(*this, header);
 }
 
-void Link::NoteChange(const FrameHeader& header) {
-  const std::uint64_t before = shared_.bytes_used.load(std::memory_order_relaxed);
+void Link::NoteFill(const FrameHeader& header) {
+  const bool changed = header.type == FrameType::kStored || header.type == FrameType::kDeleted;
+  if (!changed && header.type != FrameType::kLent) return;
+  const std::uint64_t grown =
+      shared_.NoteFill(instance_, header.payload_crc, header.offset, header.length);
+  if (!changed) return;
   shared_.changes.fetch_add(1, std::memory_order_relaxed);
-  if (header.offset > before)
-    shared_.bytes_stored.fetch_add(header.offset - before, std::memory_order_relaxed);
+  shared_.bytes_stored.fetch_add(grown, std::memory_order_relaxed);
 }
 
 void Link::AwaitBorrowed() {

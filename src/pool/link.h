@@ -255,8 +255,8 @@ class Link {
   void BeginFrame(const wire::FrameHeader& header);
   void ReceiveInto(FrameSink::Target target);
   void EndFrame();
-  // A chunk was stored, or some were freed.
-  void NoteChange(const wire::FrameHeader& header);
+  // What an answer tells of the node's memory.
+  void NoteFill(const wire::FrameHeader& header);
   void BorrowerGone();
   net::Task<> FlushAll();
   Status FlushSome();  // until nothing is queued or the socket is full

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -54,6 +55,12 @@ struct NodeShared {
   NodeMemory memory;
   std::uint32_t host = 0;  // platform::Platform::HostOf; set before there are threads
 
+  // The node has told its fill, in its `sequence`-th answer, or before any (none). Answers come by
+  // several loops, and one that was overtaken says nothing any more. Returns by how much what is
+  // used has grown since the last one.
+  std::uint64_t NoteFill(InstanceId instance, std::optional<std::uint32_t> sequence,
+                         std::uint64_t used, std::uint64_t chunks_there);
+
   // What was stored in epoch `e` can be asked for.
   bool Holds(Epoch e) const {
     const std::uint64_t current = epoch.load(std::memory_order_acquire);
@@ -79,6 +86,10 @@ struct NodeShared {
   }
 
  private:
+  std::mutex fill_mutex_;
+  InstanceId fill_instance_;
+  std::optional<std::uint32_t> fill_sequence_;
+
   std::uint64_t TakenBytes() const {
     return bytes_used.load(std::memory_order_relaxed) +
            bytes_reserved.load(std::memory_order_relaxed);

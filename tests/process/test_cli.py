@@ -84,7 +84,7 @@ def test_nodes_lists_every_node(server: Server) -> None:
     assert [row["id"] for row in rows] == list(range(NODES))
     for row in rows:
         assert row.keys() == {"id", "state", "instance", "pid", "address", "bytes_used",
-                              "bytes_limit", "chunks", "backup"}
+                              "bytes_lent", "bytes_limit", "chunks", "backup"}
         assert row["state"] == "active"
         assert row["bytes_limit"] == 512 << 20
         with open(f"/proc/{row['pid']}/cmdline") as file:
