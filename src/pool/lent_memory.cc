@@ -59,6 +59,7 @@ bool LentMemory::IsLow() const {
 
 std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
   if (!open()) return nullptr;
+  taken_at_ = net::EventLoop::Now();
   strip_bytes_ = CostOf(bytes);
   const auto found = std::find_if(free_.begin(), free_.end(), [this](const auto& range) {
     return range.second - range.first >= strip_bytes_;
@@ -118,7 +119,7 @@ bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
   shared.bytes_stored.fetch_add(stored, std::memory_order_relaxed);
   shared.chunks.fetch_add(1, std::memory_order_relaxed);
   shared.changes.fetch_add(1, std::memory_order_relaxed);
-  if (!std::exchange(report_due_, true)) report_.Start(kReportAfter, [this] { Report(); });
+  ReportAt(net::EventLoop::Now() + kReportAfter);
   return true;
 }
 
@@ -128,17 +129,22 @@ void LentMemory::GiveStockBack() {
   Ask(0);
 }
 
+void LentMemory::ReportAt(TimePoint when) {
+  if (when >= report_at_) return;
+  report_at_ = when;
+  report_.Start(std::max(Duration(0), when - net::EventLoop::Now()), [this] { Report(); });
+}
+
 void LentMemory::Report() {
-  if (ring_.empty() && free_bytes_ <= 2 * stock_bytes()) {  // some other message made it look
-    report_due_ = false;
-    return;
-  }
-  report_due_ = request_ != 0;  // which the node may have answered before the last record
-  if (report_due_) {
-    report_.Start(kReportAfter, [this] { Report(); });
-  } else {
+  report_at_ = TimePoint::max();
+  const TimePoint now = net::EventLoop::Now();
+  if (now - taken_at_ >= kIdleAfter) give_all_back_ = free_bytes_ > 0;
+  if (!ring_.empty() || free_bytes_ > 2 * stock_bytes() || give_all_back_) {
+    // Under way already: the node may have answered it before what there is to tell now.
+    if (request_ != 0) return ReportAt(now + kReportAfter);
     Ask(0);
   }
+  if (free_bytes_ > 0) ReportAt(std::max(taken_at_ + kIdleAfter, now + kReportAfter));
 }
 
 // What others have reserved is left to them, but for what is needed now.
@@ -206,8 +212,8 @@ void LentMemory::Add(std::uint64_t offset, std::uint64_t bytes) {
 void LentMemory::GiveBack(std::uint64_t offset, std::uint64_t bytes) {
   if (!open()) return;  // the node has it back when the link begins anew
   Add(offset, bytes);
-  if (free_bytes_ > 2 * stock_bytes() && !std::exchange(report_due_, true))
-    report_.Start(kReportAfter, [this] { Report(); });
+  const bool surplus = free_bytes_ > 2 * stock_bytes();
+  ReportAt(net::EventLoop::Now() + (surplus ? kReportAfter : kIdleAfter));
 }
 
 FrameSink::Target LentMemory::OnData(Link&, const wire::FrameHeader& header) {
@@ -237,6 +243,7 @@ void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
   lent_bytes_ += lent;
   link.shared().bytes_lent.fetch_add(lent, std::memory_order_relaxed);
   if (asked_bytes_ > 0 && ranges.empty()) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
+  if (free_bytes_ > 0) ReportAt(net::EventLoop::Now() + kIdleAfter);
   NotifyWaiters();
 }
 

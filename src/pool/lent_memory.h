@@ -69,6 +69,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   static constexpr std::uint64_t kStockBytesMin = 64 * kKiB;
   // How long a node may not have looked at its records.
   static constexpr Duration kReportAfter = std::chrono::milliseconds(50);
+  // After that without a write the stock is given back: others may need it more.
+  static constexpr Duration kIdleAfter = std::chrono::seconds(2);
   // A node that has had nothing to lend is not asked again for so long.
   static constexpr Duration kAskAgainAfter = std::chrono::milliseconds(2);
 
@@ -123,6 +125,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   void AskForMore();
   void Add(std::uint64_t offset, std::uint64_t bytes);
   void GiveBack(std::uint64_t offset, std::uint64_t bytes);
+  // Looks at what there is to tell the node, at `when` or before.
+  void ReportAt(TimePoint when);
   void Report();
   void NotifyWaiters();
 
@@ -132,7 +136,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   const std::uint64_t loan_;
   RecordRing ring_;
   net::Timer report_;
-  bool report_due_ = false;
+  TimePoint report_at_ = TimePoint::max();
+  TimePoint taken_at_{};  // the last range
   bool give_all_back_ = false;
   std::uint64_t request_ = 0;  // 0: nothing is asked
   std::uint64_t asked_bytes_ = 0;

@@ -34,6 +34,32 @@ TEST(NodeShared, ACopyHoldsTheEpochsThatItIsACopyOf) {
   EXPECT_FALSE(shared.Holds(Epoch(1)));
 }
 
+TEST(NodeShared, AnAnswerThatWasOvertakenSaysNothing) {
+  NodeShared shared;
+  const InstanceId one(1);
+  EXPECT_EQ(shared.NoteFill(one, std::nullopt, 100, 1), 100U);
+  EXPECT_EQ(shared.NoteFill(one, 0xFFFFFFFF, 300, 2), 200U);
+  EXPECT_EQ(shared.NoteFill(one, 1, 400, 4), 100U) << "the sequence has wrapped around";
+  EXPECT_EQ(shared.NoteFill(one, 0, 350, 3), 0U);
+  EXPECT_EQ(shared.NoteFill(one, std::nullopt, 100, 1), 0U) << "another loop's welcome, late";
+  EXPECT_EQ(shared.bytes_used, 400U);
+  EXPECT_EQ(shared.chunks, 4U);
+  EXPECT_EQ(shared.NoteFill(InstanceId(2), std::nullopt, 10, 0), 0U);
+  EXPECT_EQ(shared.bytes_used, 10U);
+}
+
+TEST(NodeShared, WhatIsLentIsFreeForItsBorrowerOnly) {
+  NodeShared shared;
+  shared.bytes_limit = 10 * kMiB;
+  shared.bytes_used = 9 * kMiB;
+  shared.bytes_lent = 3 * kMiB;
+  EXPECT_EQ(shared.StoredBytes(), 6 * kMiB);
+  EXPECT_EQ(shared.FreeBytes(), kMiB);
+  EXPECT_EQ(shared.FreeBytes(2 * kMiB), 3 * kMiB);
+  shared.bytes_reserved = 4 * kMiB;
+  EXPECT_EQ(shared.MissingBytes(2 * kMiB), kMiB);
+}
+
 TEST(NodeShared, FreeBytesAreWhatIsNeitherUsedNorReserved) {
   NodeShared shared;
   EXPECT_EQ(shared.FreeBytes(), 0U);
