@@ -42,6 +42,8 @@ def test_more_than_p_losses_are_a_clean_miss(server: Server) -> None:
     killed, lost = choose_nodes(server, values, 3)
     before = server.metrics()
     server.kill_nodes(killed)
+    # Until then it may still read what lies in their memory, which it has mapped.
+    wait_until(server.has_noticed, "the server knows who was killed")
     with Client(server.port) as client:
         for value in values:
             if value.key in lost:
@@ -77,6 +79,8 @@ def test_many_readers_of_a_lost_object_get_null_and_no_error(server: Server) -> 
     spared = set(server.holders(other.key).values())
     victims = [node for node in holders.values() if node not in spared][:3]
     server.kill_nodes(victims)
+    # Until then it may still read what lies in their memory, which it has mapped.
+    wait_until(server.has_noticed, "the server knows who was killed")
     for client in clients:
         client.send_raw(b"".join([b"*2\r\n$3\r\nGET\r\n$7\r\npopular\r\n"] * 50))
     replies = [client.read_reply() for client in clients for _ in range(50)]
@@ -91,6 +95,8 @@ def test_losing_every_node_at_once_leaves_an_empty_cache(server: Server) -> None
     values = [Value(f"gone/{n}", size) for n, size in enumerate([1, 1000, 300_000, 2_000_000])]
     server.fill(values)
     server.kill_nodes(range(NODES))
+    # Until then it may still read what lies in their memory, which it has mapped.
+    wait_until(server.has_noticed, "the server knows who was killed")
     with Client(server.port) as client:
         for value in values:
             assert client.get(value.key) is None
