@@ -165,10 +165,11 @@ TEST_P(StallTest, ANodeThatStopsAnsweringIsRacedByAnother) {
   options.nodes = 12;  // each holds a chunk of a wide object
   ClusterForTest cluster(options);
   const std::string value = ContentForTest(size, size);
-  // Until the node set apart holds a chunk that is asked first.
+  // Until the node set apart holds a chunk that is asked first. An overwrite stays where it is.
   ObjectRef object;
-  for (bool asked_first = false; !asked_first;) {
-    object = cluster.Put("key", value);
+  bool asked_first = false;
+  for (int n = 0; !asked_first; ++n) {
+    object = cluster.Put("key/" + std::to_string(n), value);
     const std::size_t data = object->layout().code.data;
     for (std::size_t i = 0; i < object->width(); ++i) {
       const bool first = data == 1 ? object->version().value() % object->width() == i : i < data;

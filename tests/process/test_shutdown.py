@@ -138,7 +138,7 @@ def test_it_stops_while_nodes_are_stopped(start) -> None:
 
 
 def test_it_stops_while_a_read_waits_for_stopped_nodes(start) -> None:
-    server = start(nodes=12, node_timeout="300s")
+    server = start(nodes=12, node_timeout="300s", shared_memory="off")  # else nobody waits
     value = Value("stuck", 1_500_000)
     server.fill([value])
     with server.frozen(1), server.frozen(2), server.frozen(3):
@@ -150,7 +150,7 @@ def test_it_stops_while_a_read_waits_for_stopped_nodes(start) -> None:
 
 
 def test_it_stops_while_a_write_waits_for_stopped_nodes(start) -> None:
-    server = start(nodes=12, node_timeout="300s")
+    server = start(nodes=12, node_timeout="300s", shared_memory="off")  # else nobody waits
     server.fill([Value("linked", 1_500_000)])
     with server.frozen(1), server.frozen(2), server.frozen(3):
         client = server.client()
