@@ -180,6 +180,8 @@ pool::PoolOptions Service::PoolOptionsOf() const {
   options.nodes = settings_.nodes;
   options.secret = secret_;
   options.map_memory = settings_.shared_memory;
+  // In less, what is lent and lies in pieces is too much of a node.
+  options.borrow_memory = settings_.node_memory >= 128 * kMiB;
   options.link_socket = {kLocalLinkBufferBytes, settings_.node_bandwidth};
   options.warm_up = WarmUpOptions(settings_);
   options.backup = BackupOptionsOf(settings_);

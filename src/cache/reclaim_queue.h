@@ -40,7 +40,7 @@ inline constexpr std::size_t kDeleteBatch = wire::kChunkListMax;
 
 class ReclaimQueue final : public ChunkReclaimer, private pool::FrameSink {
  public:
-  static constexpr Duration kGatherFor = std::chrono::milliseconds(50);
+  static constexpr Duration kGatherFor = std::chrono::milliseconds(20);
   // A node that hangs must not hold up what others could free.
   static constexpr Duration kAnswerAtMost = std::chrono::seconds(1);
   static constexpr Duration kSleepAtMost = std::chrono::minutes(1);
