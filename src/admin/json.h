@@ -31,10 +31,9 @@ std::string EventJson(const pool::Event& event);
 // newest number, so that a follower with nothing to show knows where it is.
 std::string EventsJson(std::span<const pool::Event> events, std::uint64_t last_id);
 
-// [{id, state, instance, pid, address, bytes_used, bytes_lent, bytes_limit,
-// chunks}]; instance, pid and address
-// are null for a node without an instance, pid also where instances are no processes of this
-// machine.
+// [{id, state, instance, pid, address, bytes_used, bytes_lent, bytes_limit, chunks}]; instance, pid
+// and address are null for a node without an instance, pid also where instances are no processes of
+// this machine.
 std::string NodesJson(std::span<const pool::NodeView> nodes);
 
 // {key, key_encoded, bytes, version, code, strip_bytes, expires_at_ms, surviving, needed, chunks}.

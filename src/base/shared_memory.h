@@ -21,9 +21,8 @@ class SharedMemory {
   // `name` tells this memory from others, in Open and in /proc/PID/maps; at most 200 bytes.
   // Errors: kInternal.
   static Result<SharedMemory> Create(std::string_view name, std::uint64_t bytes);
-  // What process `pid` holds as `fd`. Errors: kInternal (the process or the descriptor
-  // is gone, or another user's), kInvalidArgument (it is something else: the numbers were used
-  // anew).
+  // What process `pid` holds as `fd`. Errors: kInternal (the process or the descriptor is gone, or
+  // another user's), kInvalidArgument (it is something else: the numbers were used anew).
   static Result<SharedMemory> Open(int pid, int fd, std::string_view name);
 
   SharedMemory(SharedMemory&& other) noexcept;

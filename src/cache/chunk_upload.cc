@@ -31,9 +31,8 @@ ChunkUpload::~ChunkUpload() {
 
 std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
-  if (!begun_ && lent_ == nullptr && !link_.suspect()) lent_ = link_.lent();
-  if (!begun_ && lent_ != nullptr && chunk_bytes_ > wire::LendBytesMax(link_.shared().bytes_limit))
-    lent_ = nullptr;
+  const bool fits = chunk_bytes_ <= wire::LendBytesMax(link_.shared().bytes_limit);
+  if (!begun_ && lent_ == nullptr && fits && !link_.suspect()) lent_ = link_.lent();
   return lent_ != nullptr ? lent_->Take(bytes) : nullptr;
 }
 
@@ -68,8 +67,13 @@ void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool 
 }
 
 void ChunkUpload::SendEmpty() {
-  lent_ = nullptr;
+  StopBorrowing();
   if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
+}
+
+void ChunkUpload::StopBorrowing() {
+  if (lent_ != nullptr) lent_->StopAwaiting(&changed_);
+  lent_ = nullptr;
 }
 
 bool ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc) {
@@ -111,8 +115,7 @@ void ChunkUpload::Store() {
 }
 
 void ChunkUpload::TakeToLink() {
-  lent_->StopAwaiting(&changed_);
-  const auto lent = std::exchange(lent_, nullptr);
+  StopBorrowing();
   const bool in_pieces = put_location_.pieces.size() > put_location_.strips.size();
   if (in_pieces && chunk_bytes_ > kCopiedBytesMax) {
     put_.clear();
@@ -195,7 +198,7 @@ void ChunkUpload::TellNodeToDrop() {
 
 void ChunkUpload::Finish(State state) {
   state_ = state;
-  if (lent_ != nullptr) lent_->StopAwaiting(&changed_);
+  StopBorrowing();
   link_.Forget(request_);
   Unreserve(reserved_bytes_);
   // The instance that answered, which may be younger than this upload.

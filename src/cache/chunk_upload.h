@@ -77,6 +77,7 @@ class ChunkUpload final : public pool::FrameSink {
   // False: there is no memory for it.
   bool PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc);
   void Store();
+  void StopBorrowing();
   // What was put into lent memory so far goes over the link after all, from there. What is there in
   // pieces has to be copied for that: of a chunk of more than kCopiedBytesMax it fails.
   void TakeToLink();

@@ -12,10 +12,6 @@
 namespace infinicache::node {
 namespace {
 
-std::uint64_t Overhead(const wire::ChunkMeta& meta) {
-  return ChunkStore::OverheadOf(meta);
-}
-
 // What the strips of a chunk take from an arena. REQUIRES: chunk_bytes + strip_bytes does not
 // overflow.
 std::uint64_t CostOfStrips(const wire::ChunkMeta& meta) {
@@ -28,17 +24,17 @@ std::uint64_t CostOfStrips(const wire::ChunkMeta& meta) {
 
 Chunk::Chunk(std::shared_ptr<ChunkMemory> memory, ChunkId id, wire::ChunkMeta meta)
     : memory_(std::move(memory)), id_(id), meta_(std::move(meta)) {
-  memory_->overhead_bytes += Overhead(meta_);
+  memory_->overhead_bytes += ChunkStore::OverheadOf(meta_);
 }
 
 Chunk::~Chunk() {
   memory_->arena.Free(extents_);
-  memory_->overhead_bytes -= Overhead(meta_);
+  memory_->overhead_bytes -= ChunkStore::OverheadOf(meta_);
   memory_->reserved_bytes -= reserved_bytes_;
 }
 
 std::uint64_t Chunk::StoredBytes() const {
-  return Overhead(meta_) + CostOfStrips(meta_);
+  return ChunkStore::OverheadOf(meta_) + CostOfStrips(meta_);
 }
 
 std::size_t Chunk::StripAt(std::uint64_t offset) const {
@@ -75,7 +71,8 @@ Result<std::shared_ptr<Chunk>> ChunkStore::Begin(const ChunkId& id, wire::ChunkM
   };
   const std::uint64_t free = bytes_limit() - bytes_used();
   // A chunk beyond the limit is refused before its cost is computed, which could overflow.
-  if (chunk_bytes > bytes_limit() || Overhead(meta) + CostOfStrips(meta) > free) return full();
+  if (chunk_bytes > bytes_limit() || ChunkStore::OverheadOf(meta) + CostOfStrips(meta) > free)
+    return full();
   auto chunk = std::make_shared<Chunk>(memory_, id, std::move(meta));
   if (chunk_bytes > 0) {
     chunk->strips_.reserve(DivideUp(chunk_bytes, strip_bytes));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <string>
 #include <utility>
 
@@ -45,11 +44,11 @@ void MemoryLender::Adopt(Account& account, const std::string& record) {
   Status status;
   for (const auto& piece : stored->location.pieces) {
     const wire::MemoryRange range{piece.offset, ChunkStore::CostOfStrip(piece.bytes)};
-    if (!ExtentArena::IsAtBlock(range.offset) || !Has(account, range)) {
+    if (!ExtentArena::IsAtBlock(range.offset) || !account.ranges.Has(range.offset, range.bytes)) {
       status = Fail(ErrorCode::kInvalidArgument, "its memory is not lent");
       break;
     }
-    Remove(account, range);
+    account.ranges.Remove(range.offset, range.bytes);
     taken.push_back(range);
   }
   // The borrower has let go of the overhead too, whatever becomes of the chunk.
@@ -74,9 +73,9 @@ Result<MemoryLender::Lent> MemoryLender::Lend(const wire::LendRequest& request,
   Account& account = accounts_[request.account];
   for (const wire::MemoryRange& range : back) {
     if (!ExtentArena::IsAtBlock(range.offset) || range.bytes % ExtentArena::kBlockBytesMin != 0 ||
-        !Has(account, range))
+        !account.ranges.Has(range.offset, range.bytes))
       return Fail(ErrorCode::kInvalidArgument, "memory is given back that was not lent");
-    Remove(account, range);
+    account.ranges.Remove(range.offset, range.bytes);
     store_.TakeBack(range);
   }
   Lent lent;
@@ -86,9 +85,9 @@ Result<MemoryLender::Lent> MemoryLender::Lend(const wire::LendRequest& request,
     lent.overhead = store_.LendOverhead(overhead - account.overhead);
   account.overhead += lent.overhead;
   const std::uint64_t limit = wire::LendBytesMax(store_.bytes_limit());
-  if (account.bytes < limit)
-    store_.Lend(std::min(request.bytes, limit - account.bytes), request.unit, lent.ranges);
-  for (const wire::MemoryRange& range : lent.ranges) Add(account, range);
+  if (const std::uint64_t bytes = account.ranges.bytes(); bytes < limit)
+    store_.Lend(std::min(request.bytes, limit - bytes), request.unit, lent.ranges);
+  for (const wire::MemoryRange& range : lent.ranges) account.ranges.Add(range.offset, range.bytes);
   return lent;
 }
 
@@ -114,48 +113,16 @@ Status MemoryLender::Open(const wire::LendRequest& request) {
   return {};
 }
 
-void MemoryLender::Add(Account& account, const wire::MemoryRange& range) {
-  account.bytes += range.bytes;
-  auto [at, inserted] = account.ranges.emplace(range.offset, range.offset + range.bytes);
-  CHECK(inserted);
-  if (const auto next = std::next(at); next != account.ranges.end() && next->first == at->second) {
-    at->second = next->second;
-    account.ranges.erase(next);
-  }
-  if (at != account.ranges.begin() && std::prev(at)->second == at->first) {
-    std::prev(at)->second = at->second;
-    account.ranges.erase(at);
-  }
-}
-
 void MemoryLender::Close(Account& account) {
   if (account.ring) Drain(account);
-  for (const auto& [begin, end] : account.ranges) store_.TakeBack({begin, end - begin});
+  for (const auto& [begin, end] : account.ranges.ranges()) store_.TakeBack({begin, end - begin});
   store_.TakeBackOverhead(account.overhead);
   account = {};
 }
 
-bool MemoryLender::Has(const Account& account, const wire::MemoryRange& range) {
-  const auto behind = account.ranges.upper_bound(range.offset);
-  return behind != account.ranges.begin() &&
-         range.bytes <=
-             std::prev(behind)->second - std::min(range.offset, std::prev(behind)->second);
-}
-
-// REQUIRES: Has(account, range).
-void MemoryLender::Remove(Account& account, const wire::MemoryRange& range) {
-  const auto at = std::prev(account.ranges.upper_bound(range.offset));
-  const std::uint64_t end = at->second;
-  const std::uint64_t range_end = range.offset + range.bytes;
-  at->second = range.offset;
-  if (at->first == at->second) account.ranges.erase(at);
-  if (range_end < end) account.ranges.emplace(range_end, end);
-  account.bytes -= range.bytes;
-}
-
 std::uint64_t MemoryLender::lent_bytes() const {
   std::uint64_t bytes = 0;
-  for (const Account& account : accounts_) bytes += account.bytes;
+  for (const Account& account : accounts_) bytes += account.ranges.bytes();
   return bytes;
 }
 

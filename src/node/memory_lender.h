@@ -3,7 +3,7 @@
 // wakes nobody.
 //
 //   lender.Drain();                        // before anything else is done with the store
-//   … lender.Lend(request, back, lent) …   // a proxy asks for memory
+//   lender.Lend(request, back);            // a proxy asks for memory
 //
 // What is lent to an account is its borrower's until it is a chunk's, or is given back. A link that
 // ends changes nothing: its proxy may be in the middle of a write to what it has. Memory comes back
@@ -21,11 +21,11 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "base/range_set.h"
 #include "base/record_ring.h"
 #include "node/chunk_store.h"
 #include "wire/lending.h"
@@ -54,8 +54,7 @@ class MemoryLender {
 
  private:
   struct Account {
-    std::map<std::uint64_t, std::uint64_t> ranges;  // begin to end; none touches another
-    std::uint64_t bytes = 0;                        // of the ranges
+    RangeSet ranges;
     std::uint64_t overhead = 0;
     std::uint64_t loan = 0;
     std::optional<RecordRing> ring;
@@ -65,9 +64,6 @@ class MemoryLender {
   void Adopt(Account& account, const std::string& record);
   Status Open(const wire::LendRequest& request);
   void Close(Account& account);
-  static void Add(Account& account, const wire::MemoryRange& range);
-  static bool Has(const Account& account, const wire::MemoryRange& range);
-  static void Remove(Account& account, const wire::MemoryRange& range);
 
   ChunkStore& store_;
   std::function<void()> on_change_;

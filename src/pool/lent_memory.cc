@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -53,7 +52,7 @@ std::uint64_t LentMemory::StockBytes(const NodeShared& node) {
 
 bool LentMemory::IsLow() const {
   const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
-  return free_bytes_ < std::max(stock_bytes() / 2, strip_bytes_) ||
+  return free_.bytes() < std::max(stock_bytes() / 2, strip_bytes_) ||
          overhead_ <= wire::LendOverhead(limit) / 2;
 }
 
@@ -61,10 +60,11 @@ std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
   if (!open()) return nullptr;
   taken_at_ = net::EventLoop::Now();
   strip_bytes_ = CostOf(bytes);
-  const auto found = std::find_if(free_.begin(), free_.end(), [this](const auto& range) {
+  const auto& ranges = free_.ranges();
+  const auto found = std::find_if(ranges.begin(), ranges.end(), [this](const auto& range) {
     return range.second - range.first >= strip_bytes_;
   });
-  auto taken = found != free_.end() ? Cut(found, strip_bytes_) : nullptr;
+  auto taken = found != ranges.end() ? Cut(found->first, strip_bytes_) : nullptr;
   if (IsLow()) AskForMore();
   return taken;
 }
@@ -72,24 +72,20 @@ std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
 std::vector<std::shared_ptr<LentRange>> LentMemory::TakePieces(std::size_t bytes) {
   std::vector<std::shared_ptr<LentRange>> pieces;
   std::uint64_t left = CostOf(bytes);
-  if (!open() || free_bytes_ < left) return pieces;
+  if (!open() || free_.bytes() < left) return pieces;
   while (left > 0) {
     const auto longest = std::max_element(
-        free_.begin(), free_.end(),
+        free_.ranges().begin(), free_.ranges().end(),
         [](const auto& a, const auto& b) { return a.second - a.first < b.second - b.first; });
     const std::uint64_t taken = std::min(left, longest->second - longest->first);
-    pieces.push_back(Cut(longest, taken));
+    pieces.push_back(Cut(longest->first, taken));
     left -= taken;
   }
   return pieces;
 }
 
-std::shared_ptr<LentRange> LentMemory::Cut(std::map<std::uint64_t, std::uint64_t>::iterator range,
-                                           std::uint64_t bytes) {
-  const auto [begin, end] = *range;
-  free_.erase(range);
-  if (begin + bytes < end) free_.emplace(begin + bytes, end);
-  free_bytes_ -= bytes;
+std::shared_ptr<LentRange> LentMemory::Cut(std::uint64_t begin, std::uint64_t bytes) {
+  free_.Remove(begin, bytes);
   return std::make_shared<LentRange>(shared_from_this(), begin, bytes);
 }
 
@@ -124,7 +120,7 @@ bool LentMemory::Store(const ChunkId& chunk, const wire::ChunkMeta& meta,
 }
 
 void LentMemory::GiveStockBack() {
-  if (free_bytes_ == 0) return;
+  if (free_.bytes() == 0) return;
   give_all_back_ = true;
   Ask(0);
 }
@@ -138,19 +134,19 @@ void LentMemory::ReportAt(TimePoint when) {
 void LentMemory::Report() {
   report_at_ = TimePoint::max();
   const TimePoint now = net::EventLoop::Now();
-  if (now - taken_at_ >= kIdleAfter) give_all_back_ = free_bytes_ > 0;
-  if (!ring_.empty() || free_bytes_ > 2 * stock_bytes() || give_all_back_) {
+  if (now - taken_at_ >= kIdleAfter) give_all_back_ = free_.bytes() > 0;
+  if (!ring_.empty() || free_.bytes() > 2 * stock_bytes() || give_all_back_) {
     // Under way already: the node may have answered it before what there is to tell now.
     if (request_ != 0) return ReportAt(now + kReportAfter);
     Ask(0);
   }
-  if (free_bytes_ > 0) ReportAt(std::max(taken_at_ + kIdleAfter, now + kReportAfter));
+  if (free_.bytes() > 0) ReportAt(std::max(taken_at_ + kIdleAfter, now + kReportAfter));
 }
 
 // What others have reserved is left to them, but for what is needed now.
 void LentMemory::AskForMore() {
   if (net::EventLoop::Now() < ask_after_) return;
-  const std::uint64_t needed = free_bytes_ < strip_bytes_ ? strip_bytes_ : 0;
+  const std::uint64_t needed = free_.bytes() < strip_bytes_ ? strip_bytes_ : 0;
   const std::uint64_t wanted =
       std::clamp(link_->shared().FreeBytes(), needed, std::max(needed, stock_bytes() / 2));
   if (wanted > 0) Ask(wanted);
@@ -179,40 +175,25 @@ void LentMemory::Ask(std::uint64_t wanted) {
 std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   std::vector<wire::MemoryRange> useless;
   const bool all = std::exchange(give_all_back_, false);
-  const bool crowded = !in_pieces_ && free_.size() > kShortRangesMax;
-  for (auto range = free_.begin(); range != free_.end();) {
-    const std::uint64_t bytes = range->second - range->first;
-    const bool surplus = free_bytes_ >= bytes + stock_bytes() && free_bytes_ > 2 * stock_bytes();
+  const bool crowded = !in_pieces_ && free_.ranges().size() > kShortRangesMax;
+  std::uint64_t free_left = free_.bytes();
+  for (const auto& [begin, end] : free_.ranges()) {
+    const std::uint64_t bytes = end - begin;
+    const bool surplus = free_left >= bytes + stock_bytes() && free_left > 2 * stock_bytes();
     if ((all || surplus || (crowded && bytes < strip_bytes_)) &&
         useless.size() < wire::kMemoryRangesMax) {
-      useless.push_back({range->first, bytes});
-      free_bytes_ -= bytes;
-      range = free_.erase(range);
-    } else {
-      ++range;
+      useless.push_back({begin, bytes});
+      free_left -= bytes;
     }
   }
+  for (const wire::MemoryRange& range : useless) free_.Remove(range.offset, range.bytes);
   return useless;
-}
-
-void LentMemory::Add(std::uint64_t offset, std::uint64_t bytes) {
-  auto [at, inserted] = free_.emplace(offset, offset + bytes);
-  CHECK(inserted);
-  free_bytes_ += bytes;
-  if (const auto next = std::next(at); next != free_.end() && next->first == at->second) {
-    at->second = next->second;
-    free_.erase(next);
-  }
-  if (at != free_.begin() && std::prev(at)->second == at->first) {
-    std::prev(at)->second = at->second;
-    free_.erase(at);
-  }
 }
 
 void LentMemory::GiveBack(std::uint64_t offset, std::uint64_t bytes) {
   if (!open()) return;  // the node has it back when the link begins anew
-  Add(offset, bytes);
-  const bool surplus = free_bytes_ > 2 * stock_bytes();
+  free_.Add(offset, bytes);
+  const bool surplus = free_.bytes() > 2 * stock_bytes();
   ReportAt(net::EventLoop::Now() + (surplus ? kReportAfter : kIdleAfter));
 }
 
@@ -237,13 +218,13 @@ void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
   overhead_ += lent;
   for (const wire::MemoryRange& range : ranges) {
     if (range.offset + range.bytes > memory_->bytes()) continue;
-    Add(range.offset, range.bytes);
+    free_.Add(range.offset, range.bytes);
     lent += range.bytes;
   }
   lent_bytes_ += lent;
   link.shared().bytes_lent.fetch_add(lent, std::memory_order_relaxed);
   if (asked_bytes_ > 0 && ranges.empty()) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
-  if (free_bytes_ > 0) ReportAt(net::EventLoop::Now() + kIdleAfter);
+  if (free_.bytes() > 0) ReportAt(net::EventLoop::Now() + kIdleAfter);
   NotifyWaiters();
 }
 

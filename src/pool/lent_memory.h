@@ -21,12 +21,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/range_set.h"
 #include "base/record_ring.h"
 #include "base/shared_memory.h"
 #include "net/notification.h"
@@ -96,7 +96,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   void StopAwaiting(net::Notification* changed) { std::erase(waiters_, changed); }
   // Whether more than is at hand may soon be.
   bool asking() const { return request_ != 0; }
-  std::uint64_t free_bytes() const { return free_bytes_; }
+  std::uint64_t free_bytes() const { return free_.bytes(); }
 
   // Stores a chunk whose bytes are in `ranges`, in order, one for each piece of `location`. It can
   // be read when this returns. False: not so, for want of room for the record, or since the
@@ -111,8 +111,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   friend class LentRange;
 
   bool open() const { return link_ != nullptr; }  // the connection has not ended
-  std::shared_ptr<LentRange> Cut(std::map<std::uint64_t, std::uint64_t>::iterator range,
-                                 std::uint64_t bytes);
+  std::shared_ptr<LentRange> Cut(std::uint64_t begin, std::uint64_t bytes);
   Target OnData(Link& link, const wire::FrameHeader& header) override;
   void OnFrame(Link& link, const wire::FrameHeader& header) override;
   void OnLinkLost(Link& link, std::uint64_t request) override;
@@ -123,7 +122,6 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   void Ask(std::uint64_t wanted);
   std::vector<wire::MemoryRange> TakeUseless();
   void AskForMore();
-  void Add(std::uint64_t offset, std::uint64_t bytes);
   void GiveBack(std::uint64_t offset, std::uint64_t bytes);
   // Looks at what there is to tell the node, at `when` or before.
   void ReportAt(TimePoint when);
@@ -145,8 +143,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   bool in_pieces_ = false;  // the last answer had no ranges of asked_unit_
   std::shared_ptr<std::string> answer_;
   TimePoint ask_after_{};
-  std::map<std::uint64_t, std::uint64_t> free_;  // begin to end; none touches another
-  std::uint64_t free_bytes_ = 0;
+  RangeSet free_;
   std::uint64_t overhead_ = 0;     // lent for what chunks take beside their strips
   std::uint64_t lent_bytes_ = 0;   // in all that is no chunk's: free, in strips, and overhead
   std::uint64_t strip_bytes_ = 0;  // of the last one, as it counts in memory

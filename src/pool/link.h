@@ -112,8 +112,8 @@ struct LinkOptions {
   Gate gate = {};  // the first one
   std::function<void(NodeId, LinkEvent)> tell_pool = {};
   bool map_memory = false;  // of instances that offer it
-  std::optional<LendAccount> lend_account =
-      {};                                       // for writes to mapped memory; none: no such writes
+  // For writes to mapped memory; none: there are no such writes.
+  std::optional<LendAccount> lend_account = {};
   policy::SmoothedDelay* wake_delay = nullptr;  // told of demands that were answered
 };
 
