@@ -97,9 +97,9 @@ test-tsan: build/.deps-test build/tsan/build.ninja  ## tests under the thread sa
 	$(TSAN_ENV) INFINICACHE_TEST_SCALE=small ctest --preset tsan $(CTEST_RETRY) -L '$(SANITIZED)'
 
 .PHONY: fuzz
-fuzz: build/.deps-test build/fuzz/build.ninja  ## every fuzz target for FUZZ_SECONDS (20)
+fuzz: build/.deps-test build/asan/build.ninja  ## every fuzz target for FUZZ_SECONDS (20)
 	cmake --build --preset fuzz --target fuzz_programs
-	$(ASAN_ENV) tools/fuzz.sh build/fuzz/fuzz $(FUZZ_SECONDS)
+	$(ASAN_ENV) tools/fuzz.sh build/asan/fuzz $(FUZZ_SECONDS)
 
 .PHONY: nightly
 nightly: build/.deps-test build  ## everything at once against a model, a quarter of an hour: SEED=n

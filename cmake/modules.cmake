@@ -1,7 +1,7 @@
 # infinicache_module(NAME DEPS lib... [TEST_DEPS lib...]) makes library `NAME` from src/NAME/**/*.cc, and from the files beside them:
 #   foo_test.cc   -> one test program per module, NAME_test, run by ctest (label "unit")
 #   foo_bench.cc  -> one benchmark program per module, NAME_bench
-#   foo_fuzz.cc   -> one libFuzzer program per file, in the fuzz build only
+#   foo_fuzz.cc   -> one libFuzzer program per file, in the build with the address sanitizer only
 function(infinicache_module name)
   cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
@@ -24,7 +24,7 @@ function(infinicache_module name)
     target_include_directories(${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
   endif()
 
-  if(tests AND NOT INFINICACHE_SANITIZE STREQUAL "fuzz")
+  if(tests)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE ${name} ${ARG_TEST_DEPS} infinicache_flags GTest::gmock GTest::gtest_main rapidcheck)
     add_test(NAME ${name}_test COMMAND ${name}_test)
@@ -39,7 +39,7 @@ function(infinicache_module name)
     add_test(NAME ${name}_bench_smoke COMMAND ${name}_bench --benchmark_min_time=0.001)
     set_tests_properties(${name}_bench_smoke PROPERTIES LABELS bench TIMEOUT 120)
   endif()
-  if(INFINICACHE_SANITIZE STREQUAL "fuzz")
+  if(INFINICACHE_SANITIZE STREQUAL "address+undefined")
     foreach(file ${fuzzers})
       get_filename_component(target ${file} NAME_WE)
       add_executable(${target} ${file})

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every libFuzzer program of a folder for a while, and fails at the first crash.
 #
-#   tools/fuzz.sh build/fuzz/fuzz 20        20 seconds for each target
+#   tools/fuzz.sh build/asan/fuzz 20        20 seconds for each target
 #
 # A target starts from tests/corpus/<target>/ (kept in the repository, may be absent) and keeps what
 # it learns in <folder>/corpus/<target>/, so that a next run goes on from there. An input that
