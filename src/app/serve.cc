@@ -36,8 +36,6 @@ namespace {
 constexpr int kLocalLinkBufferBytes = 1024 * 1024;
 // Descriptors that are neither clients' nor links': listeners, logs, pipes for splicing.
 constexpr std::uint64_t kSpareDescriptors = 256;
-// Smaller nodes are not borrowed from: what is lent and lies in pieces is too large a part of them.
-constexpr std::uint64_t kLendingNodeBytesMin = 128 * kMiB;
 constexpr Duration kReadyCheckEvery = std::chrono::milliseconds(10);
 // Nodes that are late do not hold up "ready" for longer, if the others suffice for the code.
 constexpr Duration kReadyPatience = std::chrono::seconds(3);
@@ -182,7 +180,6 @@ pool::PoolOptions Service::PoolOptionsOf() const {
   options.nodes = settings_.nodes;
   options.secret = secret_;
   options.map_memory = settings_.shared_memory;
-  options.borrow_memory = settings_.node_memory >= kLendingNodeBytesMin;
   options.link_socket = {kLocalLinkBufferBytes, settings_.node_bandwidth};
   options.warm_up = WarmUpOptions(settings_);
   options.backup = BackupOptionsOf(settings_);

@@ -31,18 +31,28 @@ ChunkUpload::~ChunkUpload() {
 
 std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
-  const bool fits = chunk_bytes_ <= wire::LendBytesMax(link_.shared().bytes_limit);
-  if (!begun_ && lent_ == nullptr && fits && !link_.suspect()) lent_ = link_.lent();
-  return lent_ != nullptr ? lent_->Take(bytes) : nullptr;
+  if (!begun_ && lent_ == nullptr && !link_.suspect()) BeginBorrowing();
+  if (lent_ == nullptr || !pieces_.empty()) return nullptr;
+  if (auto whole = lent_->Take(bytes)) return whole;
+  pieces_ = lent_->TakePieces(bytes);
+  return nullptr;
 }
 
-bool ChunkUpload::AwaitsMemory(std::uint32_t bytes) {
-  if (state_ != State::kWriting || lent_ == nullptr || !lent_->asking() ||
-      lent_->free_bytes() >= bytes)
+bool ChunkUpload::AwaitsMemory() {
+  if (state_ != State::kWriting || lent_ == nullptr || !lent_->asking() || !pieces_.empty())
     return false;
   lent_->StopAwaiting(&changed_);
   lent_->Await(&changed_);
   return true;
+}
+
+bool ChunkUpload::LacksRoom() const {
+  return state_ == State::kWriting && lent_ != nullptr && !put_.empty() && !lent_->asking() &&
+         pieces_.empty();
+}
+
+void ChunkUpload::NoteRoom() {
+  if (lent_ != nullptr) lent_->NoteRoom();
 }
 
 void ChunkUpload::Send(const std::shared_ptr<Row>& row, std::uint32_t crc, bool more) {
@@ -71,9 +81,17 @@ void ChunkUpload::SendEmpty() {
   if (state_ != State::kFailed) SendStrip(0, {}, 0, nullptr);
 }
 
+void ChunkUpload::BeginBorrowing() {
+  const auto& lent = link_.lent();
+  if (lent != nullptr && lent->Promise(record_->StoredBytes(index_))) lent_ = lent;
+}
+
 void ChunkUpload::StopBorrowing() {
-  if (lent_ != nullptr) lent_->StopAwaiting(&changed_);
+  if (lent_ == nullptr) return;
+  lent_->StopAwaiting(&changed_);
+  lent_->EndPromise(record_->StoredBytes(index_));
   lent_ = nullptr;
+  pieces_.clear();
 }
 
 bool ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc) {
@@ -83,11 +101,11 @@ bool ChunkUpload::PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t cr
     put_.push_back(whole);
     return true;
   }
-  auto pieces = lent_->TakePieces(bytes);
-  if (pieces.empty()) return false;
+  if (pieces_.empty()) return false;
   put_location_.AddStrip(crc);
   const std::byte* from = row.strip(index_);
-  for (auto& piece : pieces) {
+  for (auto& piece : std::exchange(pieces_, {})) {
+    if (bytes == 0) break;  // the last strip is shorter
     const auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, piece->bytes()));
     std::memcpy(piece->data(), from, part);
     put_location_.AddPiece(piece->offset(), part);

@@ -1,9 +1,9 @@
 // Writes one chunk of an object to one node, strip by strip, and learns whether it was stored.
 //
 // Its bytes go over the link, or are put into memory that the node has lent (pool/lent_memory.h):
-// the writer takes that by TakeMemory for each row, beginning with the first, or the strip is
-// copied to pieces of it by Send. Then the chunk is stored as soon as Send has been called for its
-// last strip. Where there is no such memory, or the record finds no room, all of the chunk goes
+// the writer takes that by TakeMemory for each row, beginning with the first. Where it is in
+// pieces, Send copies the strip there. Then the chunk is stored as soon as Send has been called for
+// its last strip. Where there is no such memory, or the record finds no room, all of the chunk goes
 // over the link, from where its bytes are.
 //
 // Used by ObjectWriter (d+p of them) and by repair. When it goes away unfinished it tells the node
@@ -41,10 +41,14 @@ class ChunkUpload final : public pool::FrameSink {
   void set_cause(policy::Cause cause) { cause_ = cause; }
 
   // Memory of the node for the chunk's strip of the next row, of `bytes`; null if it is to go over
-  // the link, or none is at hand in one piece.
+  // the link, or none is at hand in one piece. What is at hand in several is kept for Send.
   std::shared_ptr<pool::LentRange> TakeMemory(std::uint32_t bytes);
   // Null was for want of memory that the node may lend soon, of which `changed` tells.
-  bool AwaitsMemory(std::uint32_t bytes);
+  bool AwaitsMemory();
+  // Null was for want of room on the node, while the chunk is in its memory already.
+  bool LacksRoom() const;
+  // Room was made.
+  void NoteRoom();
 
   // Sends the chunk's strip of `row`. Call for every row, in order; a no-op once the upload has
   // failed. An object without rows is sent by SendEmpty.
@@ -77,6 +81,7 @@ class ChunkUpload final : public pool::FrameSink {
   // False: there is no memory for it.
   bool PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc);
   void Store();
+  void BeginBorrowing();
   void StopBorrowing();
   // What was put into lent memory so far goes over the link after all, from there. What is there in
   // pieces has to be copied for that: of a chunk of more than kCopiedBytesMax it fails.
@@ -92,8 +97,9 @@ class ChunkUpload final : public pool::FrameSink {
   std::uint64_t chunk_bytes_;
   std::uint64_t reserved_bytes_;
   std::uint64_t bytes_sent_seen_ = 0;
-  std::shared_ptr<pool::LentMemory> lent_;             // null: it goes over the link
-  std::vector<std::shared_ptr<pool::LentRange>> put_;  // what is in it so far
+  std::shared_ptr<pool::LentMemory> lent_;                // null: it goes over the link
+  std::vector<std::shared_ptr<pool::LentRange>> put_;     // what is in it so far
+  std::vector<std::shared_ptr<pool::LentRange>> pieces_;  // for the next strip
   wire::ChunkLocation put_location_;
   std::shared_ptr<const wire::ChunkLocation> location_;
   bool begun_ = false;  // Send was called

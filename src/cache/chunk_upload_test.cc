@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cache/cluster_for_test.h"
 #include "cache/object_writer.h"
@@ -205,6 +209,54 @@ TEST(ChunkUpload, FullNodesAreWrittenToAndStayWithinTheirLimits) {
       ASSERT_LE(link->shared().bytes_used, link->shared().bytes_limit);
   }
   EXPECT_GT(cluster.stats().gone.Objects(GoneCause::kEvicted), 0U);
+  EXPECT_GT(cluster.stats().mapped_writes, 1500U);
+}
+
+// Each has begun in lent memory, and needs more of it than is left: others have it, or it is in
+// pieces.
+TEST(ChunkUpload, LongValuesThatAreWrittenAtOnceToFullNodesAreStoredWhole) {
+  constexpr std::uint64_t kSeed = 5;
+  SCOPED_TRACE("seed " + std::to_string(kSeed));
+  Random random(kSeed);
+  ClusterForTest::Options options = LendingForTest();
+  options.node_bytes = 16 * kMiB;
+  ClusterForTest cluster(options);
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < 300; ++i) {
+      const std::size_t size = random.Below(std::uint64_t{1} << random.Below(22));
+      cluster.Put(std::to_string(random.Below(1'000'000)), ContentForTest(i, size));
+    }
+    const std::string value = ContentForTest(round, 16'000'000 + random.Below(10'000'000));
+    std::vector<std::unique_ptr<ObjectWriter>> writers;
+    for (const char* key : {"a", "b", "c", "d"}) {
+      writers.push_back(std::make_unique<ObjectWriter>(cluster.worker(), key, value.size()));
+      ASSERT_TRUE(cluster.Run(writers.back()->Begin()));
+    }
+    while (writers.back()->bytes_left() > 0) {
+      std::vector<std::span<iovec>> memory;
+      for (const auto& writer : writers) {
+        const auto next = cluster.Run(writer->Next());
+        ASSERT_TRUE(next) << round << ": " << next.error().message;
+        memory.push_back(*next);
+      }
+      for (std::size_t i = 0; i < writers.size(); ++i) {
+        std::size_t at = value.size() - writers[i]->bytes_left();
+        for (const iovec& piece : memory[i]) {
+          const std::size_t bytes = std::min(piece.iov_len, value.size() - at);
+          std::memcpy(piece.iov_base, value.data() + at, bytes);
+          at += bytes;
+        }
+        const auto wrote = writers[i]->Wrote(at - (value.size() - writers[i]->bytes_left()));
+        ASSERT_TRUE(wrote) << round << ": " << wrote.error().message;
+      }
+    }
+    for (const auto& writer : writers) {
+      const auto object = cluster.Run(writer->Finish());
+      ASSERT_TRUE(object) << round << ": " << object.error().message;
+      EXPECT_TRUE(cluster.worker().IsWhole(**object)) << round << " was stored in part";
+      EXPECT_TRUE(cluster.Read(*object).bytes == value);
+    }
+  }
   EXPECT_GT(cluster.stats().mapped_writes, 1500U);
 }
 

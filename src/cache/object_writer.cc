@@ -45,8 +45,7 @@ ObjectWriter::ObjectWriter(Worker& worker, std::string_view key, std::uint64_t b
                                              worker.shared().NextVersion(), layout_,
                                              worker.shared().reclaimer)),
       changed_(worker.loop()),
-      window_(std::make_shared<RowWindow>(worker.loop())),
-      lend_patience_(layout_.rows() > 1 ? kLendRowsAtMost : kLendAtMost) {
+      window_(std::make_shared<RowWindow>(worker.loop())) {
   record_->set_expires_at(expires_at);
 }
 
@@ -228,20 +227,33 @@ net::Task<Result<std::span<iovec>>> ObjectWriter::Next() {
 // Memory of nodes for the next row's strips, as far as they lend any.
 net::Task<Row::LentRanges> ObjectWriter::TakeLent(std::uint32_t unit) {
   Row::LentRanges lent;
-  const auto lacks = [&](std::size_t i) {
-    if (chunks_[i] == nullptr || lent[i] != nullptr) return false;
-    lent[i] = chunks_[i]->TakeMemory(unit);
-    return lent[i] == nullptr && chunks_[i]->AwaitsMemory(unit);
-  };
-  const TimePoint asked = net::EventLoop::Now();
+  const Duration first = layout_.rows() > 1 ? kLendRowsAtMost : kLendAtMost;
+  const TimePoint deadline = net::EventLoop::Now() + (rows_sent_ == 0 ? first : kStallAfter);
+  int rooms_left = worker_.shared().evictor.enabled() ? kLendRoomsMax : 0;
   for (;;) {
-    bool lacking = false;
-    for (std::size_t i = 0; i < chunks_.size(); ++i) lacking |= lacks(i);
-    if (!lacking) break;
-    if (!co_await changed_.Wait(asked + lend_patience_)) break;
+    bool awaited = false;
+    std::vector<ChunkUpload*> without_room;
+    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+      if (chunks_[i] == nullptr || lent[i] != nullptr) continue;
+      lent[i] = chunks_[i]->TakeMemory(unit);
+      if (lent[i] != nullptr) continue;
+      awaited |= chunks_[i]->AwaitsMemory();
+      if (chunks_[i]->LacksRoom()) without_room.push_back(chunks_[i].get());
+    }
+    if (!without_room.empty() && rooms_left-- > 0) {
+      co_await MakeLendable(without_room, unit);
+    } else if (!awaited || !co_await changed_.Wait(deadline)) {
+      co_return lent;
+    }
   }
-  lend_patience_ -= std::min(lend_patience_, net::EventLoop::Now() - asked);
-  co_return lent;
+}
+
+net::Task<> ObjectWriter::MakeLendable(std::span<ChunkUpload* const> uploads, std::uint32_t unit) {
+  std::vector<NodeId> nodes;
+  for (const ChunkUpload* upload : uploads) nodes.push_back(upload->node());
+  RoomClaim claim(worker_, nodes, unit);
+  if (!co_await claim.Make(true)) co_return;
+  for (ChunkUpload* upload : uploads) upload->NoteRoom();
 }
 
 // The rest of the row's data strips, as few pieces as it is in memory.

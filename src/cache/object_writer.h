@@ -11,8 +11,9 @@
 //   object yet directory.Commit(*record, …);
 //
 // Where nodes lend memory (pool/lent_memory.h), Next is that memory: strips are received and coded
-// where they stay, and stored without a message. A write waits a little for more where that may
-// come; what finds none goes over the links.
+// where they stay, and stored without a message. A write waits a little for the first of it; what
+// finds none goes over the links. What has begun there goes on there: a node that has no more is
+// made room on.
 //
 // Each row is coded as soon as it is full, while it is still in the cache. At most kRowsInFlight
 // rows wait to be sent: slow nodes hold back the client, not the memory.
@@ -57,10 +58,12 @@ class ObjectWriter {
   static constexpr Duration kStallAfter = std::chrono::seconds(1);
   // A node that has all bytes may still be busy with them; on a loaded machine for a second.
   static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
-  // For memory that nodes lend, in all of a write, of a single row and of more; then it goes over
+  // For memory that nodes lend for the first row, of a single one and of more; then it goes over
   // the links.
   static constexpr Duration kLendAtMost = std::chrono::milliseconds(5);
   static constexpr Duration kLendRowsAtMost = std::chrono::milliseconds(250);
+  // How often room is made for one row of what is in such memory already.
+  static constexpr int kLendRoomsMax = 4;
 
   // `expires_at`: what the nodes are told, as far as it is known before the value.
   ObjectWriter(Worker& worker, std::string_view key, std::uint64_t bytes,
@@ -92,6 +95,7 @@ class ObjectWriter {
   void FlushLinks();
   net::Task<Status> AwaitWindow();
   net::Task<Row::LentRanges> TakeLent(std::uint32_t unit);
+  net::Task<> MakeLendable(std::span<ChunkUpload* const> uploads, std::uint32_t unit);
   std::span<iovec> Unfilled();
   void FillUp();
   void Encode();
@@ -116,7 +120,6 @@ class ObjectWriter {
   std::vector<std::vector<std::uint32_t>> retained_crcs_;
   std::uint64_t written_ = 0;
   std::uint64_t rows_sent_ = 0;
-  Duration lend_patience_;
   int retries_ = 0;  // of chunks that nodes had no room for
   bool finished_ = false;
 };

@@ -56,6 +56,14 @@ bool LentMemory::IsLow() const {
          overhead_ <= wire::LendOverhead(limit) / 2;
 }
 
+bool LentMemory::Promise(std::uint64_t bytes) {
+  if (!open()) return false;
+  const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
+  if (promised_bytes_ + bytes > wire::LendBytesMax(limit)) return false;
+  promised_bytes_ += bytes;
+  return true;
+}
+
 std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
   if (!open()) return nullptr;
   taken_at_ = net::EventLoop::Now();

@@ -84,8 +84,14 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
 
   // Gives back what is at hand: the node is full for what comes over the link.
   void GiveStockBack();
+  // Room was made on the node: it is worth asking again.
+  void NoteRoom() { ask_after_ = {}; }
   // Has the node take back what it lent before, if only to a proxy that has crashed.
   void Begin() { Ask(0); }
+  // For a chunk of `bytes` that takes its memory bit by bit: whether the node may lend as much,
+  // along with what was promised before, until EndPromise.
+  bool Promise(std::uint64_t bytes);
+  void EndPromise(std::uint64_t bytes) { promised_bytes_ -= bytes; }
   // Memory for `bytes`, or null. REQUIRES: bytes > 0.
   std::shared_ptr<LentRange> Take(std::size_t bytes);
   // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last;
@@ -144,8 +150,9 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   std::shared_ptr<std::string> answer_;
   TimePoint ask_after_{};
   RangeSet free_;
-  std::uint64_t overhead_ = 0;     // lent for what chunks take beside their strips
-  std::uint64_t lent_bytes_ = 0;   // in all that is no chunk's: free, in strips, and overhead
+  std::uint64_t overhead_ = 0;    // lent for what chunks take beside their strips
+  std::uint64_t lent_bytes_ = 0;  // in all that is no chunk's: free, in strips, and overhead
+  std::uint64_t promised_bytes_ = 0;
   std::uint64_t strip_bytes_ = 0;  // of the last one, as it counts in memory
   std::vector<net::Notification*> waiters_;
 };
