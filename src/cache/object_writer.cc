@@ -147,6 +147,7 @@ void ObjectWriter::PutOn(std::span<const NodeId> nodes) {
   for (std::size_t i = 0; i < nodes.size(); ++i)
     chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[i], changed_);
   used_nodes_.assign(nodes.begin(), nodes.end());
+  KeepRoom(worker_);
 }
 
 // REQUIRES: RetainsRows().

@@ -147,4 +147,31 @@ net::Task<> RoomClaim::AwaitDeletes(Duration at_most, bool all) {
     co_await worker_.loop().Sleep(kPoll);
 }
 
+namespace {
+
+net::Task<> MakeSpareRoom(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes) {
+  RoomClaim claim(worker, std::move(nodes), bytes);
+  co_await claim.Make();
+  worker.set_keeping_room(false);
+}
+
+}  // namespace
+
+void KeepRoom(Worker& worker) {
+  if (worker.keeping_room() || !worker.shared().evictor.enabled()) return;
+  std::vector<NodeId> nodes;
+  std::uint64_t spare = 0;
+  for (const auto& link : worker.links().all()) {
+    const pool::NodeShared& node = link->shared();
+    if (!Worker::IsUsable(*link)) continue;
+    const std::uint64_t least = node.bytes_limit / RoomClaim::kSpareShare;
+    if (node.FreeBytes() >= least) continue;
+    nodes.push_back(link->node());
+    spare = least;
+  }
+  if (nodes.empty()) return;
+  worker.set_keeping_room(true);
+  worker.loop().Spawn(MakeSpareRoom(worker, std::move(nodes), spare));
+}
+
 }  // namespace infinicache::cache

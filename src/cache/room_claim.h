@@ -78,4 +78,9 @@ class RoomClaim {
   std::vector<Leaving> leaving_;  // our part of bytes_freeing
 };
 
+// Evicts ahead of the writes: where a node has less than RoomClaim::kSpareShare of its memory free,
+// in the background, so that writes find room and nodes can lend it. Does nothing if it is under
+// way.
+void KeepRoom(Worker& worker);
+
 }  // namespace infinicache::cache

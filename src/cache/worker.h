@@ -95,6 +95,10 @@ class Worker {
   void Stop() { stopping_ = true; }
   bool stopping() const { return stopping_; }
 
+  // For KeepRoom: whether it runs.
+  bool keeping_room() const { return keeping_room_; }
+  void set_keeping_room(bool keeping) { keeping_room_ = keeping; }
+
   // The link through which `place` can be read now, or null.
   pool::Link* LinkTo(pool::Place place);
 
@@ -150,6 +154,7 @@ class Worker {
   pool::LoopLinks& links_;
   Random random_;
   bool stopping_ = false;
+  bool keeping_room_ = false;
   BufferPool buffers_;
   MemoryBudget budget_;
   policy::HedgeDelay hedge_delay_;

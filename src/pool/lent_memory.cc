@@ -81,12 +81,13 @@ std::vector<std::shared_ptr<LentRange>> LentMemory::TakePieces(std::size_t bytes
   std::vector<std::shared_ptr<LentRange>> pieces;
   std::uint64_t left = CostOf(bytes);
   if (!open() || free_.bytes() < left) return pieces;
-  while (left > 0) {
-    const auto longest = std::max_element(
-        free_.ranges().begin(), free_.ranges().end(),
-        [](const auto& a, const auto& b) { return a.second - a.first < b.second - b.first; });
-    const std::uint64_t taken = std::min(left, longest->second - longest->first);
-    pieces.push_back(Cut(longest->first, taken));
+  std::vector<wire::MemoryRange> longest_first;  // for few pieces
+  for (const auto& [begin, end] : free_.ranges()) longest_first.push_back({begin, end - begin});
+  std::sort(longest_first.begin(), longest_first.end(),
+            [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  for (auto range = longest_first.begin(); left > 0; ++range) {
+    const std::uint64_t taken = std::min(left, range->bytes);
+    pieces.push_back(Cut(range->offset, taken));
     left -= taken;
   }
   return pieces;
