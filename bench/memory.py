@@ -23,15 +23,17 @@ SAMPLE_SECONDS = 0.002
 MIB = 1 << 20
 
 
-def status_bytes(pid: int, field: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise BenchError(f"process {pid} has no {field}")
+def status_bytes(pid: int, *fields: str) -> int:
+    """The sum of the fields, at one moment."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = [int(line.split()[1]) for line in lines if line.split(":")[0] in fields]
+    if len(found) != len(fields):
+        raise BenchError(f"process {pid} lacks one of {fields}")
+    return sum(found) * 1024
 
 
 def own_bytes(pid: int) -> int:
-    return status_bytes(pid, "VmRSS") - status_bytes(pid, "RssShmem")
+    return status_bytes(pid, "RssAnon", "RssFile")
 
 
 class PeakMemory:

@@ -33,7 +33,10 @@ std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
   if (!begun_ && lent_ == nullptr && !link_.suspect()) BeginBorrowing();
   if (lent_ == nullptr || !pieces_.empty()) return nullptr;
-  if (auto whole = lent_->Take(bytes)) return whole;
+  const bool whole = memory_bytes_ <= kWholeBytesMax;
+  if (whole && put_.empty() && rest_ == nullptr) rest_ = lent_->Take(memory_bytes_);
+  if (rest_ != nullptr) return rest_->Split(RoundUp(bytes, kStripBlockBytes));
+  if (auto strip = lent_->Take(bytes, whole ? memory_bytes_ : 0)) return strip;
   pieces_ = lent_->TakePieces(bytes);
   return nullptr;
 }
@@ -83,7 +86,12 @@ void ChunkUpload::SendEmpty() {
 
 void ChunkUpload::BeginBorrowing() {
   const auto& lent = link_.lent();
-  if (lent != nullptr && lent->Promise(record_->StoredBytes(index_))) lent_ = lent;
+  if (lent == nullptr || !lent->Promise(record_->StoredBytes(index_))) return;
+  lent_ = lent;
+  const coding::StripeLayout& layout = record_->layout();
+  memory_bytes_ = 0;
+  for (std::uint64_t row = 0; row < layout.rows(); ++row)
+    memory_bytes_ += RoundUp(layout.StripUnit(row), kStripBlockBytes);
 }
 
 void ChunkUpload::StopBorrowing() {
@@ -91,6 +99,7 @@ void ChunkUpload::StopBorrowing() {
   lent_->StopAwaiting(&changed_);
   lent_->EndPromise(record_->StoredBytes(index_));
   lent_ = nullptr;
+  rest_ = nullptr;
   pieces_.clear();
 }
 

@@ -28,6 +28,9 @@ class ChunkUpload final : public pool::FrameSink {
  public:
   enum class State : std::uint8_t { kWriting, kStored, kFailed };
   static constexpr std::uint64_t kCopiedBytesMax = kMiB;
+  // A chunk of at most so much is put in one range if there is one: when it is freed, the gap is as
+  // long as the next one of its size.
+  static constexpr std::uint64_t kWholeBytesMax = 512 * kKiB;
 
   // REQUIRES: the link to `node` is available; `record`, `worker` and `changed` outlive the upload.
   // `changed` is notified when the state changes.
@@ -100,6 +103,8 @@ class ChunkUpload final : public pool::FrameSink {
   std::shared_ptr<pool::LentMemory> lent_;                // null: it goes over the link
   std::vector<std::shared_ptr<pool::LentRange>> put_;     // what is in it so far
   std::vector<std::shared_ptr<pool::LentRange>> pieces_;  // for the next strip
+  std::shared_ptr<pool::LentRange> rest_;                 // for all strips that are to come
+  std::uint64_t memory_bytes_ = 0;                        // of all strips, as rows have them
   wire::ChunkLocation put_location_;
   std::shared_ptr<const wire::ChunkLocation> location_;
   bool begun_ = false;  // Send was called

@@ -78,6 +78,22 @@ INSTANTIATE_TEST_SUITE_P(Sizes, LentSizeTest,
                          testing::Values(1, 63, 1000, 16'385, 100'000, 128 * kKiB, 128 * kKiB + 1,
                                          1'000'000, kMiB + 1, 5'000'000));
 
+// When it goes, it leaves a gap for the next one of its size.
+TEST(ChunkUpload, AChunkOfSeveralStripsLiesInOnePiece) {
+  ClusterForTest cluster(LendingForTest());
+  const std::string value = ContentForTest(1, 1'000'000);
+  BorrowFirst(cluster, value.size());
+  const ObjectRef object = cluster.Put("key", value);
+  ASSERT_NE(object->map(), nullptr);
+  for (std::size_t i = 0; i < object->width(); ++i) {
+    const wire::ChunkLocation* location = object->map()->chunks[i].location.get();
+    ASSERT_NE(location, nullptr);
+    ASSERT_EQ(location->strips.size(), 2U);
+    ASSERT_EQ(location->pieces.size(), 2U);
+    EXPECT_EQ(location->pieces[1].offset, location->pieces[0].offset + location->pieces[0].bytes);
+  }
+}
+
 TEST(ChunkUpload, ALongValueBorrowsAsItGoes) {
   ClusterForTest cluster(LendingForTest());
   BorrowFirst(cluster);

@@ -69,7 +69,11 @@ net::Task<Status> ObjectWriter::Begin() {
                    fmt::format("{} bytes; max-object-size is {}", layout_.object_bytes,
                                worker_.options().object_bytes_max));
   }
-  if (worker_.shared().evictor.enabled()) co_return co_await PlaceMakingRoom();
+  if (worker_.shared().evictor.enabled()) {
+    const Status placed = co_await PlaceMakingRoom();
+    KeepRoom(worker_);
+    co_return placed;
+  }
   const Status placed = PlaceChunks();
   if (placed || placed.error().code != ErrorCode::kOutOfMemory) co_return placed;
   co_await AwaitReclaim();
@@ -147,7 +151,6 @@ void ObjectWriter::PutOn(std::span<const NodeId> nodes) {
   for (std::size_t i = 0; i < nodes.size(); ++i)
     chunks_[i] = std::make_unique<ChunkUpload>(worker_, record_, i, nodes[i], changed_);
   used_nodes_.assign(nodes.begin(), nodes.end());
-  KeepRoom(worker_);
 }
 
 // REQUIRES: RetainsRows().

@@ -19,8 +19,9 @@ constexpr int kSearches = 16;
 
 }  // namespace
 
-RoomClaim::RoomClaim(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes)
-    : worker_(worker), nodes_(std::move(nodes)), bytes_(bytes) {
+RoomClaim::RoomClaim(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes,
+                     std::uint64_t spare_bytes)
+    : worker_(worker), nodes_(std::move(nodes)), bytes_(bytes), spare_bytes_(spare_bytes) {
   for (const NodeId node : nodes_)
     shared(node).bytes_reserved.fetch_add(bytes_, std::memory_order_relaxed);
 }
@@ -50,6 +51,14 @@ net::Task<Status> RoomClaim::Make(bool refused) {
     DropCredits(false);
   }
   co_return Status{};
+}
+
+// What the loop has at hand of a node's memory is of use for a write, but no spare room.
+std::uint64_t RoomClaim::MissingBytes(NodeId node) {
+  const std::uint64_t stock = spare_bytes_ == 0 ? worker_.links().at(node).stock() : 0;
+  const std::uint64_t wanted = shared(node).MissingBytes(stock) + spare_bytes_;
+  const std::uint64_t free = shared(node).FreeBytes(stock);
+  return wanted > free ? wanted - free : 0;
 }
 
 bool RoomClaim::IsMade() {
@@ -150,7 +159,7 @@ net::Task<> RoomClaim::AwaitDeletes(Duration at_most, bool all) {
 namespace {
 
 net::Task<> MakeSpareRoom(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes) {
-  RoomClaim claim(worker, std::move(nodes), bytes);
+  RoomClaim claim(worker, std::move(nodes), 0, bytes);
   co_await claim.Make();
   worker.set_keeping_room(false);
 }
@@ -164,10 +173,12 @@ void KeepRoom(Worker& worker) {
   for (const auto& link : worker.links().all()) {
     const pool::NodeShared& node = link->shared();
     if (!Worker::IsUsable(*link)) continue;
-    const std::uint64_t least = node.bytes_limit / RoomClaim::kSpareShare;
+    const std::uint64_t share =
+        link->lends_in_pieces() ? RoomClaim::kSpareShareInPieces : RoomClaim::kSpareShare;
+    const std::uint64_t least = node.bytes_limit / share;
     if (node.FreeBytes() >= least) continue;
     nodes.push_back(link->node());
-    spare = least;
+    spare = std::max(spare, least);
   }
   if (nodes.empty()) return;
   worker.set_keeping_room(true);

@@ -15,6 +15,8 @@
 // Victims' bytes are noted in NodeShared::bytes_freeing while they are waited for: writers that
 // make room at the same time do not evict for each other.
 //
+// KeepRoom does the same in the background, ahead of the writes.
+//
 // Bounded: kVictimsMax victims between two looks at the loop's other work, kMakeAtMost in all.
 // Thread-safety: one event loop, one coroutine.
 #pragma once
@@ -32,13 +34,18 @@ namespace infinicache::cache {
 class RoomClaim {
  public:
   static constexpr std::uint64_t kSpareShare = 128;
+  // For KeepRoom, of a node that can lend memory in pieces only: with more of it free, what is
+  // freed is likelier to join.
+  static constexpr std::uint64_t kSpareShareInPieces = 64;
   static constexpr std::size_t kVictimsMax = 512;
   static constexpr Duration kMakeAtMost = std::chrono::seconds(2);
   // How long deletes under way are given before anything is evicted.
   static constexpr Duration kDeletesFirst = std::chrono::milliseconds(20);
 
+  // Besides what is claimed, `spare_bytes` are to be free on each node.
   // REQUIRES: `nodes` are distinct; `worker` outlives the claim.
-  RoomClaim(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes);
+  RoomClaim(Worker& worker, std::vector<NodeId> nodes, std::uint64_t bytes,
+            std::uint64_t spare_bytes = 0);
   RoomClaim(const RoomClaim&) = delete;
   RoomClaim& operator=(const RoomClaim&) = delete;
   ~RoomClaim();
@@ -56,9 +63,7 @@ class RoomClaim {
   };
 
   pool::NodeShared& shared(NodeId node) { return worker_.links().at(node).shared(); }
-  std::uint64_t MissingBytes(NodeId node) {
-    return shared(node).MissingBytes(worker_.links().at(node).stock());
-  }
+  std::uint64_t MissingBytes(NodeId node);
   bool IsMade();
   // Bytes that each node (by id) lacks beyond what is being freed.
   std::vector<std::uint64_t> Lacking(bool refused);
@@ -75,12 +80,13 @@ class RoomClaim {
   Worker& worker_;
   const std::vector<NodeId> nodes_;
   const std::uint64_t bytes_;
+  const std::uint64_t spare_bytes_;
   std::vector<Leaving> leaving_;  // our part of bytes_freeing
 };
 
-// Evicts ahead of the writes: where a node has less than RoomClaim::kSpareShare of its memory free,
-// in the background, so that writes find room and nodes can lend it. Does nothing if it is under
-// way.
+// Evicts until all nodes have some room, RoomClaim::kSpareShare of their memory or more, so that
+// writes do not wait for it and nodes have memory to lend. Returns at once; a no-op where there is
+// room, where it is under way already, and with `noeviction`. To be called with every write.
 void KeepRoom(Worker& worker);
 
 }  // namespace infinicache::cache

@@ -27,6 +27,7 @@ std::string KeyOf(std::size_t number) {
 }
 
 void ExpectNodesWithinLimits(ClusterForTest& cluster) {
+  cluster.RunUntil([&] { return !cluster.worker().keeping_room(); });
   for (const pool::NodeShared& node : cluster.pool().shared()) {
     EXPECT_LE(node.bytes_used, node.bytes_limit);
     EXPECT_EQ(node.bytes_reserved, 0U);
@@ -175,6 +176,29 @@ TEST(RoomClaim, ANodeThatIsFullerThanItToldGetsRoomAndTheChunk) {
   EXPECT_TRUE(cluster.Read(*object).bytes == large);
   EXPECT_GT(cluster.stats().gone.Objects(GoneCause::kEvicted), evicted);
   ExpectNodesWithinLimits(cluster);
+}
+
+TEST(KeepRoom, MakesRoomAheadOfTheWriteThatNeedsIt) {
+  ClusterForTest cluster(SmallNodes());
+  const std::string value = ContentForTest(1, 100'000);
+  for (std::size_t i = 0; cluster.stats().gone.Objects(GoneCause::kEvicted) == 0; ++i)
+    cluster.Put(KeyOf(i), value);
+  for (std::size_t i = 0; i < 20; ++i) {
+    ExpectNodesWithinLimits(cluster);
+    for (const pool::NodeShared& node : cluster.pool().shared())
+      EXPECT_GE(node.FreeBytes(), node.bytes_limit / RoomClaim::kSpareShare);
+    cluster.Put("late " + KeyOf(i), value);
+  }
+}
+
+TEST(KeepRoom, TakesNothingWithoutAnEvictionPolicy) {
+  ClusterForTest cluster(SmallNodes(policy::EvictionPolicy::kNone));
+  const std::string value = ContentForTest(1, 1'000'000);
+  std::size_t stored = 0;
+  while (cluster.TryPut(KeyOf(stored), value)) ++stored;
+  KeepRoom(cluster.worker());
+  EXPECT_FALSE(cluster.worker().keeping_room());
+  EXPECT_EQ(cluster.directory().size(), stored);
 }
 
 TEST(RoomClaim, WritersThatMakeRoomAtOnceDoNotTakeItFromEachOther) {

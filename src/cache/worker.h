@@ -95,7 +95,7 @@ class Worker {
   void Stop() { stopping_ = true; }
   bool stopping() const { return stopping_; }
 
-  // For KeepRoom: whether it runs.
+  // Whether KeepRoom (cache/room_claim.h) is at work.
   bool keeping_room() const { return keeping_room_; }
   void set_keeping_room(bool keeping) { keeping_room_ = keeping; }
 

@@ -77,8 +77,8 @@ bool ExtentArena::Allocate(std::size_t bytes, std::vector<Extent>& out) {
 Extent ExtentArena::Lend(std::size_t bytes_max, std::size_t unit) {
   CHECK(unit > 0 && unit % kBlockBytesMin == 0);
   bytes_max = std::min<std::size_t>({bytes_max, limit_ - used_, kBlockBytesMax});
-  Extent lent = LendBlock(bytes_max, unit, /*touch=*/false);
-  if (lent.bytes == 0) lent = LendGap(bytes_max, unit);
+  Extent lent = LendGap(bytes_max, unit);
+  if (lent.bytes == 0) lent = LendBlock(bytes_max, unit, /*touch=*/false);
   if (lent.bytes == 0) lent = LendBlock(bytes_max, unit, /*touch=*/true);
   used_ += lent.bytes;
   // The rest is of more use beside its neighbours.
@@ -109,13 +109,15 @@ Extent ExtentArena::LendBlock(std::size_t bytes_max, std::size_t bytes_min, bool
   return {block, static_cast<std::uint32_t>(BlockBytes(order))};
 }
 
-// Free blocks that touch each other, though they are no buddies. The largest ones are the best clue
-// to where that is so, and of each size those that were freed last.
+// Free blocks that touch each other, though they are no buddies. Short gaps are looked at before
+// long ones, which others may need, and of blocks of one size those that were freed last.
 Extent ExtentArena::LendGap(std::size_t bytes_max, std::size_t bytes_min) {
   if (bytes_max < bytes_min) return {};
   const std::size_t most = bytes_max / kBlockBytesMin;
   const std::size_t touched = touched_ / kBlockBytesMin;
-  for (unsigned clue = kOrders; clue-- > 0;) {
+  // Of a gap that is long enough, some block is at least a quarter as long.
+  const unsigned least = OrderOfBlock(std::bit_floor(std::max(bytes_min / 4, kBlockBytesMin)));
+  for (unsigned clue = least; clue < kOrders; ++clue) {
     std::size_t tries = kGapsTried;
     for (FreeBlock* block = free_[clue]; block != nullptr && tries > 0;
          block = block->next, --tries) {

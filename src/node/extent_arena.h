@@ -50,9 +50,9 @@ class ExtentArena {
   void Free(std::span<const Extent> extents);
 
   // Lends memory of which parts become extents later: one range of at most `bytes_max`, a multiple
-  // of `unit`; bytes 0 if there is none. What was touched before comes first, whole blocks before
-  // gaps between others, of which only some are looked at. It counts as used until it is freed, in
-  // extents that Carve makes of it. REQUIRES: `unit` is a multiple of kBlockBytesMin.
+  // of `unit`; bytes 0 if there is none. What was touched before comes first, and short
+  // gaps rather than long ones, as far as a look at some of them shows. It counts as used until it
+  // is freed, in extents that Carve makes of it. REQUIRES: `unit` is a multiple of kBlockBytesMin.
   Extent Lend(std::size_t bytes_max, std::size_t unit);
   // Appends extents of the `bytes` at `data`, which Lend has lent, to `out`. REQUIRES: `data` lies
   // at a multiple of kBlockBytesMin from the first block; these bytes were not carved before.

@@ -262,12 +262,34 @@ TEST(ExtentArena, LendsGapsBetweenExtents) {
   EXPECT_EQ(arena.Lend(kBlock, kKiB).bytes, 0U);
 }
 
+TEST(ExtentArena, AGapThatIsJustLongEnoughIsLentBeforeALongOne) {
+  ExtentArena arena(kBlock);
+  const std::size_t unit = 98 * kKiB;
+  const Extent all = arena.Lend(kBlock, kBlock);
+  std::vector<Extent> before;
+  std::vector<Extent> gap;
+  std::vector<Extent> between;
+  std::vector<Extent> behind;
+  arena.Carve(all.data, 3 * unit, before);
+  arena.Carve(all.data + 3 * unit, unit, gap);
+  arena.Carve(all.data + 4 * unit, unit, between);
+  arena.Carve(all.data + 5 * unit, kBlock - 5 * unit, behind);
+  arena.Free(behind);
+  arena.Free(gap);
+  const Extent first = arena.Lend(kBlock, unit);
+  EXPECT_EQ(first.data, all.data + 3 * unit);
+  EXPECT_EQ(first.bytes, unit);
+  const Extent second = arena.Lend(kBlock, unit);
+  EXPECT_EQ(second.data, all.data + 5 * unit);
+  EXPECT_EQ(second.bytes, 15 * unit);
+}
+
 TEST(ExtentArena, WhatWasTouchedBeforeIsLentFirst) {
   ExtentArena arena(8 * kBlock);
   std::vector<Extent> extents;
   ASSERT_TRUE(arena.Allocate(kBlock / 2 + 1, extents));
   const std::uint64_t touched = arena.touched_bytes();
-  EXPECT_EQ(arena.Lend(kBlock, 64 * kKiB).bytes, kBlock / 4);
+  EXPECT_EQ(arena.Lend(kBlock, 64 * kKiB).bytes, 15 * 64 * kKiB);
   EXPECT_EQ(arena.touched_bytes(), touched);
   EXPECT_EQ(arena.Lend(kBlock, kBlock).bytes, kBlock);
   EXPECT_GT(arena.touched_bytes(), touched);

@@ -35,6 +35,14 @@ LentRange::~LentRange() {
   if (bytes_ > 0) memory_->GiveBack(offset_, bytes_);
 }
 
+std::shared_ptr<LentRange> LentRange::Split(std::uint64_t bytes) {
+  auto first = std::make_shared<LentRange>(memory_, offset_, bytes);
+  data_ += bytes;
+  offset_ += bytes;
+  bytes_ -= bytes;
+  return first;
+}
+
 LentMemory::LentMemory(net::EventLoop& loop, Link& link, std::shared_ptr<const SharedMemory> memory,
                        LendAccount account)
     : link_(&link),
@@ -52,7 +60,7 @@ std::uint64_t LentMemory::StockBytes(const NodeShared& node) {
 
 bool LentMemory::IsLow() const {
   const std::uint64_t limit = link_->shared().bytes_limit.load(std::memory_order_relaxed);
-  return free_.bytes() < std::max(stock_bytes() / 2, strip_bytes_) ||
+  return free_.bytes() < std::max(stock_bytes() / 2, taken_bytes_) ||
          overhead_ <= wire::LendOverhead(limit) / 2;
 }
 
@@ -64,15 +72,16 @@ bool LentMemory::Promise(std::uint64_t bytes) {
   return true;
 }
 
-std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes) {
+std::shared_ptr<LentRange> LentMemory::Take(std::size_t bytes, std::size_t unit) {
   if (!open()) return nullptr;
   taken_at_ = net::EventLoop::Now();
-  strip_bytes_ = CostOf(bytes);
+  taken_bytes_ = CostOf(bytes);
+  unit_bytes_ = unit > 0 ? CostOf(unit) : taken_bytes_;
   const auto& ranges = free_.ranges();
   const auto found = std::find_if(ranges.begin(), ranges.end(), [this](const auto& range) {
-    return range.second - range.first >= strip_bytes_;
+    return range.second - range.first >= taken_bytes_;
   });
-  auto taken = found != ranges.end() ? Cut(found->first, strip_bytes_) : nullptr;
+  auto taken = found != ranges.end() ? Cut(found->first, taken_bytes_) : nullptr;
   if (IsLow()) AskForMore();
   return taken;
 }
@@ -155,7 +164,7 @@ void LentMemory::Report() {
 // What others have reserved is left to them, but for what is needed now.
 void LentMemory::AskForMore() {
   if (net::EventLoop::Now() < ask_after_) return;
-  const std::uint64_t needed = free_.bytes() < strip_bytes_ ? strip_bytes_ : 0;
+  const std::uint64_t needed = free_.bytes() < taken_bytes_ ? taken_bytes_ : 0;
   const std::uint64_t wanted =
       std::clamp(link_->shared().FreeBytes(), needed, std::max(needed, stock_bytes() / 2));
   if (wanted > 0) Ask(wanted);
@@ -170,12 +179,12 @@ void LentMemory::Ask(std::uint64_t wanted) {
   link_->shared().bytes_lent.fetch_sub(back_bytes, std::memory_order_relaxed);
   request_ = link_->Register(this);
   asked_bytes_ = wanted;
-  asked_unit_ = strip_bytes_;
+  asked_unit_ = unit_bytes_;
   link_->Send(wire::EncodeLend(request_, {.owner = account_.owner,
                                           .account = account_.number,
                                           .loan = loan_,
                                           .bytes = wanted,
-                                          .unit = strip_bytes_}),
+                                          .unit = unit_bytes_}),
               wire::EncodeMemoryRanges(back));
 }
 
@@ -189,7 +198,7 @@ std::vector<wire::MemoryRange> LentMemory::TakeUseless() {
   for (const auto& [begin, end] : free_.ranges()) {
     const std::uint64_t bytes = end - begin;
     const bool surplus = free_left >= bytes + stock_bytes() && free_left > 2 * stock_bytes();
-    if ((all || surplus || (crowded && bytes < strip_bytes_)) &&
+    if ((all || surplus || (crowded && bytes < taken_bytes_)) &&
         useless.size() < wire::kMemoryRangesMax) {
       useless.push_back({begin, bytes});
       free_left -= bytes;

@@ -52,6 +52,10 @@ class LentRange {
   std::uint64_t offset() const { return offset_; }  // in the node's memory
   std::uint64_t bytes() const { return bytes_; }
 
+  // The first `bytes` of it, which it is without from now on. REQUIRES: a multiple of
+  // kStripBlockBytes, at most bytes().
+  std::shared_ptr<LentRange> Split(std::uint64_t bytes);
+
  private:
   friend class LentMemory;
 
@@ -92,8 +96,9 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   // along with what was promised before, until EndPromise.
   bool Promise(std::uint64_t bytes);
   void EndPromise(std::uint64_t bytes) { promised_bytes_ -= bytes; }
-  // Memory for `bytes`, or null. REQUIRES: bytes > 0.
-  std::shared_ptr<LentRange> Take(std::size_t bytes);
+  // Memory for `bytes`, or null. The node is asked for multiples of `unit` or, if it is 0, of
+  // `bytes`. REQUIRES: bytes > 0.
+  std::shared_ptr<LentRange> Take(std::size_t bytes, std::size_t unit = 0);
   // Memory for `bytes` in several ranges, each a multiple of kStripBlockBytes but for the last;
   // none if there is not as much.
   std::vector<std::shared_ptr<LentRange>> TakePieces(std::size_t bytes);
@@ -103,6 +108,8 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   // Whether more than is at hand may soon be.
   bool asking() const { return request_ != 0; }
   std::uint64_t free_bytes() const { return free_.bytes(); }
+  // Whether the last answer had no range of the unit that was asked for.
+  bool in_pieces() const { return in_pieces_; }
 
   // Stores a chunk whose bytes are in `ranges`, in order, one for each piece of `location`. It can
   // be read when this returns. False: not so, for want of room for the record, or since the
@@ -146,14 +153,15 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   std::uint64_t request_ = 0;  // 0: nothing is asked
   std::uint64_t asked_bytes_ = 0;
   std::uint64_t asked_unit_ = 0;
-  bool in_pieces_ = false;  // the last answer had no ranges of asked_unit_
+  bool in_pieces_ = false;
   std::shared_ptr<std::string> answer_;
   TimePoint ask_after_{};
   RangeSet free_;
   std::uint64_t overhead_ = 0;    // lent for what chunks take beside their strips
   std::uint64_t lent_bytes_ = 0;  // in all that is no chunk's: free, in strips, and overhead
   std::uint64_t promised_bytes_ = 0;
-  std::uint64_t strip_bytes_ = 0;  // of the last one, as it counts in memory
+  std::uint64_t taken_bytes_ = 0;  // of the last range, as it counts in memory
+  std::uint64_t unit_bytes_ = 0;
   std::vector<net::Notification*> waiters_;
 };
 

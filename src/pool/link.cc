@@ -389,6 +389,10 @@ std::uint64_t Link::stock() const {
   return lent_ != nullptr ? lent_->free_bytes() : 0;
 }
 
+bool Link::lends_in_pieces() const {
+  return lent_ != nullptr && lent_->in_pieces();
+}
+
 void Link::CloseLent() {
   if (lent_ == nullptr) return;
   lent_->Close();

@@ -168,6 +168,8 @@ class Link {
   const std::shared_ptr<LentMemory>& lent();
   // Bytes of it that are at hand.
   std::uint64_t stock() const;
+  // Whether the node had no memory to lend in one piece when it was asked last.
+  bool lends_in_pieces() const;
 
   // A new request id for `sink`. A bound request is for what the present instance holds, another
   // one for any. REQUIRES: available().

@@ -37,15 +37,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def memory(pid: int, name: str = "VmRSS") -> int:
-    """Bytes of the process, by its name in /proc/PID/status: VmRSS is resident, VmHWM its peak."""
+def memory(pid: int, *names: str) -> int:
+    """Bytes of the process, by their names in /proc/PID/status: VmRSS, if none is given, is
+    resident, VmHWM its peak. Several are of one moment, and are added."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * 1024
+    return sum(int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * 1024
+               for name in names or ["VmRSS"])
 
 
 def own_memory(pid: int) -> int:
     """Resident bytes of a proxy, without what it has mapped of its nodes' memory."""
-    return memory(pid) - memory(pid, "RssShmem")
+    return memory(pid, "RssAnon", "RssFile")
 
 
 class PeakMemory:
