@@ -163,7 +163,8 @@ void LentMemory::Report() {
 
 // What others have reserved is left to them, but for what is needed now.
 void LentMemory::AskForMore() {
-  if (net::EventLoop::Now() < ask_after_) return;
+  ask_again_ = request_ != 0;
+  if (ask_again_ || net::EventLoop::Now() < ask_after_) return;
   const std::uint64_t needed = free_.bytes() < taken_bytes_ ? taken_bytes_ : 0;
   const std::uint64_t wanted =
       std::clamp(link_->shared().FreeBytes(), needed, std::max(needed, stock_bytes() / 2));
@@ -243,6 +244,7 @@ void LentMemory::OnFrame(Link& link, const wire::FrameHeader& header) {
   link.shared().bytes_lent.fetch_add(lent, std::memory_order_relaxed);
   if (asked_bytes_ > 0 && ranges.empty()) ask_after_ = net::EventLoop::Now() + kAskAgainAfter;
   if (free_.bytes() > 0) ReportAt(net::EventLoop::Now() + kIdleAfter);
+  if (std::exchange(ask_again_, false) && IsLow()) AskForMore();
   NotifyWaiters();
 }
 

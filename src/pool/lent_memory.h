@@ -151,6 +151,7 @@ class LentMemory final : public FrameSink, public std::enable_shared_from_this<L
   TimePoint taken_at_{};  // the last range
   bool give_all_back_ = false;
   std::uint64_t request_ = 0;  // 0: nothing is asked
+  bool ask_again_ = false;     // it ran low while something was asked
   std::uint64_t asked_bytes_ = 0;
   std::uint64_t asked_unit_ = 0;
   bool in_pieces_ = false;
