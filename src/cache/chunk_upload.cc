@@ -33,10 +33,11 @@ std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   if (state_ != State::kWriting) return nullptr;
   if (!begun_ && lent_ == nullptr && !link_.suspect()) BeginBorrowing();
   if (lent_ == nullptr || !pieces_.empty()) return nullptr;
-  const bool whole = memory_bytes_ <= kWholeBytesMax;
-  if (whole && put_.empty() && rest_ == nullptr) rest_ = lent_->Take(memory_bytes_);
+  const std::uint64_t in_all = MemoryBytes();
+  const bool whole = in_all <= kWholeBytesMax;
+  if (whole && put_.empty() && rest_ == nullptr) rest_ = lent_->Take(in_all);
   if (rest_ != nullptr) return rest_->Split(RoundUp(bytes, kStripBlockBytes));
-  if (auto strip = lent_->Take(bytes, whole ? memory_bytes_ : 0)) return strip;
+  if (auto strip = lent_->Take(bytes, whole ? in_all : 0)) return strip;
   pieces_ = lent_->TakePieces(bytes);
   return nullptr;
 }
@@ -86,12 +87,14 @@ void ChunkUpload::SendEmpty() {
 
 void ChunkUpload::BeginBorrowing() {
   const auto& lent = link_.lent();
-  if (lent == nullptr || !lent->Promise(record_->StoredBytes(index_))) return;
-  lent_ = lent;
+  if (lent != nullptr && lent->Promise(record_->StoredBytes(index_))) lent_ = lent;
+}
+
+std::uint64_t ChunkUpload::MemoryBytes() const {
   const coding::StripeLayout& layout = record_->layout();
-  memory_bytes_ = 0;
-  for (std::uint64_t row = 0; row < layout.rows(); ++row)
-    memory_bytes_ += RoundUp(layout.StripUnit(row), kStripBlockBytes);
+  const std::uint64_t tail = layout.rows() - 1;
+  return tail * RoundUp(layout.strip_bytes, kStripBlockBytes) +
+         RoundUp(layout.StripUnit(tail), kStripBlockBytes);
 }
 
 void ChunkUpload::StopBorrowing() {

@@ -85,6 +85,8 @@ class ChunkUpload final : public pool::FrameSink {
   bool PutStrip(const Row& row, std::uint32_t bytes, std::uint32_t crc);
   void Store();
   void BeginBorrowing();
+  // What its strips take in lent memory, as long as the rows' units. REQUIRES: there are rows.
+  std::uint64_t MemoryBytes() const;
   void StopBorrowing();
   // What was put into lent memory so far goes over the link after all, from there. What is there in
   // pieces has to be copied for that: of a chunk of more than kCopiedBytesMax it fails.
@@ -104,7 +106,6 @@ class ChunkUpload final : public pool::FrameSink {
   std::vector<std::shared_ptr<pool::LentRange>> put_;     // what is in it so far
   std::vector<std::shared_ptr<pool::LentRange>> pieces_;  // for the next strip
   std::shared_ptr<pool::LentRange> rest_;                 // for all strips that are to come
-  std::uint64_t memory_bytes_ = 0;                        // of all strips, as rows have them
   wire::ChunkLocation put_location_;
   std::shared_ptr<const wire::ChunkLocation> location_;
   bool begun_ = false;  // Send was called
