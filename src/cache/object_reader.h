@@ -36,7 +36,7 @@ namespace infinicache::cache {
 
 class ObjectReader final : public pool::FrameSink {
  public:
-  static constexpr std::size_t kRowsAhead = 8;
+  static constexpr std::size_t kRowsAhead = 16;
 
   struct RowBytes {
     std::uint64_t row = 0;

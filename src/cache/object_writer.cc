@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -23,7 +24,7 @@ using State = ChunkUpload::State;
 // Not one node takes a byte: then it is the machine that is busy, most often with giving the nodes
 // memory that they touch for the first time. Of that a write bears more than of one node.
 constexpr int kAllStalledTimeouts = 4;
-constexpr std::uint64_t kRowsPerSend = 2;
+constexpr std::uint64_t kRowsPerSend = 4;
 // For room on a node that has refused a chunk.
 constexpr int kRetriesMax = 6;
 // For a placement whose nodes go while room is made on them.
@@ -31,8 +32,15 @@ constexpr int kPlacementsMax = 3;
 constexpr Duration kReclaimAtMost = std::chrono::milliseconds(500);
 constexpr Duration kReclaimPoll = std::chrono::milliseconds(2);
 
+// A row that is decoded is read twice, for that and when it is sent, with what the kernel copies in
+// between. To find it in a 2 MiB L2 cache the second time, its data takes half of that at most.
+constexpr std::uint32_t StripBytesFor(coding::Code code) {
+  return static_cast<std::uint32_t>(std::min(kStripBytesMax, std::bit_floor(kMiB / code.data)));
+}
+
 coding::StripeLayout LayoutFor(const CacheOptions& options, std::uint64_t bytes) {
-  return coding::StripeLayout::For(bytes, coding::ChooseCode(options.code, bytes));
+  const coding::Code code = coding::ChooseCode(options.code, bytes);
+  return coding::StripeLayout::For(bytes, code, StripBytesFor(code));
 }
 
 }  // namespace

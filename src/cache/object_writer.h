@@ -54,7 +54,7 @@ namespace infinicache::cache {
 
 class ObjectWriter {
  public:
-  static constexpr std::size_t kRowsInFlight = 4;
+  static constexpr std::size_t kRowsInFlight = 8;
   static constexpr Duration kStallAfter = std::chrono::seconds(1);
   // A node that has all bytes may still be busy with them; on a loaded machine for a second.
   static constexpr Duration kAnswerAfter = std::chrono::seconds(2);
