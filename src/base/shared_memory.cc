@@ -11,7 +11,12 @@
 #include <string>
 #include <utility>
 
+#include "base/map_memory.h"
 #include "base/unique_fd.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
 
 namespace infinicache {
 namespace {
@@ -27,9 +32,9 @@ Result<SharedMemory> SharedMemory::Create(std::string_view name, std::uint64_t b
     return tl::make_unexpected(ErrnoError("ftruncate", errno));
   if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0)
     return tl::make_unexpected(ErrnoError("sealing shared memory", errno));
-  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  if (data == MAP_FAILED) return tl::make_unexpected(ErrnoError("mmap", errno));
-  return SharedMemory(static_cast<std::byte*>(data), bytes, fd.Release());
+  std::byte* const data = MapSharedMemory(fd.get(), bytes);
+  if (data == nullptr) return tl::make_unexpected(ErrnoError("mmap", errno));
+  return SharedMemory(data, bytes, fd.Release());
 }
 
 Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) {
@@ -49,9 +54,18 @@ Result<SharedMemory> SharedMemory::Open(int pid, int fd, std::string_view name) 
   if (!ours)
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{} is not the memory {}", path, name));
   const auto bytes = static_cast<std::uint64_t>(about.st_size);
-  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, opened.get(), 0);
-  if (data == MAP_FAILED) return tl::make_unexpected(ErrnoError("mmap", errno));
-  return SharedMemory(static_cast<std::byte*>(data), bytes, -1);
+  std::byte* const data = MapSharedMemory(opened.get(), bytes);
+  if (data == nullptr) return tl::make_unexpected(ErrnoError("mmap", errno));
+  return SharedMemory(data, bytes, -1);
+}
+
+bool SharedMemory::Prefault(std::uint64_t offset, std::size_t bytes) const {
+  std::byte* const begin = data_ + offset;
+  // A huge page is made of what is there: of one small page at least.
+  for (std::size_t at = 0; at + kHugePageBytes <= bytes; at += kHugePageBytes)
+    PrefaultMemory(begin + at, kPageBytes);
+  madvise(begin, bytes, MADV_COLLAPSE);
+  return PrefaultMemory(begin, bytes);
 }
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
@@ -60,7 +74,7 @@ SharedMemory::SharedMemory(SharedMemory&& other) noexcept
       fd_(std::exchange(other.fd_, -1)) {}
 
 SharedMemory::~SharedMemory() {
-  if (data_ != nullptr) munmap(data_, bytes_);
+  if (data_ != nullptr) UnmapMemory(data_, bytes_);
   if (fd_ >= 0) close(fd_);
 }
 

@@ -3,7 +3,7 @@
 // One process creates it, others open it by the creator's process number and descriptor. Its size
 // is sealed: no holder can take pages away under another. It lives as long as any process has it
 // mapped, also when its creator has been killed. The kernel hands out its pages when they are first
-// written, in pages of 4 KiB unless transparent huge pages are enabled for shared memory.
+// written, in pages of 4 KiB unless they are touched by Prefault.
 //
 // Thread-safety: an immutable handle; what is in the memory is its users' matter.
 #pragma once
@@ -28,6 +28,12 @@ class SharedMemory {
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
   ~SharedMemory();
+
+  // PrefaultMemory of [offset, offset+bytes). What lies on a boundary of 2 MiB becomes huge pages
+  // where the kernel can make them, for all that have it mapped. It is asked to with MADV_COLLAPSE
+  // (Linux 6.1), which heeds no setting: that for shared memory is `never` on most machines.
+  // REQUIRES: within the memory.
+  bool Prefault(std::uint64_t offset, std::size_t bytes) const;
 
   std::byte* data() const { return data_; }
   std::uint64_t bytes() const { return bytes_; }

@@ -1,13 +1,18 @@
 #include "base/shared_memory.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/map_memory.h"
 
 namespace infinicache {
 namespace {
@@ -51,6 +56,35 @@ TEST(SharedMemory, OutlivesItsCreator) {
   ASSERT_TRUE(opened) << opened.error().message;
   EXPECT_EQ(std::memcmp(opened->data(), "still here", 10), 0);
   for (const int end : {to_parent[0], to_parent[1], to_child[0]}) close(end);
+}
+
+// Of the mapping that begins at `data`, in bytes.
+std::uint64_t MappedAsHugePages(const std::byte* data) {
+  std::ifstream maps("/proc/self/smaps");
+  const std::string begin = fmt::format("{:x}-", reinterpret_cast<std::uintptr_t>(data));
+  std::string line;
+  while (std::getline(maps, line) && !line.starts_with(begin)) {
+  }
+  while (std::getline(maps, line)) {
+    if (line.starts_with("ShmemPmdMapped:")) return std::stoull(line.substr(15)) * kKiB;
+  }
+  return 0;
+}
+
+TEST(SharedMemory, PrefaultKeepsWhatIsThereAndMakesHugePagesForAllThatMapIt) {
+  const auto memory = SharedMemory::Create("test-memory-5", 2 * kHugePageBytes);
+  ASSERT_TRUE(memory) << memory.error().message;
+  const auto opened = SharedMemory::Open(getpid(), memory->fd(), "test-memory-5");
+  ASSERT_TRUE(opened) << opened.error().message;
+  std::memcpy(opened->data() + kHugePageBytes, "hello", 5);
+  ASSERT_TRUE(memory->Prefault(kHugePageBytes, kHugePageBytes));
+  EXPECT_EQ(std::memcmp(memory->data() + kHugePageBytes, "hello", 5), 0);
+  std::memcpy(opened->data() + kHugePageBytes + kMiB, "there", 5);
+  EXPECT_EQ(std::memcmp(memory->data() + kHugePageBytes + kMiB, "there", 5), 0);
+  const std::uint64_t huge = MappedAsHugePages(memory->data());
+  if (huge == 0) GTEST_SKIP() << "this kernel makes no huge pages of shared memory, or has none";
+  EXPECT_EQ(huge, kHugePageBytes);
+  EXPECT_EQ(MappedAsHugePages(opened->data()), kHugePageBytes);
 }
 
 TEST(SharedMemory, NothingElseIsTakenForIt) {

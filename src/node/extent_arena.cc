@@ -174,14 +174,22 @@ void ExtentArena::Free(std::span<const Extent> extents) {
   }
 }
 
+// Backs the next block by memory.
+bool ExtentArena::Touch() {
+  const bool backed = shared_ ? shared_->Prefault(touched_, kBlockBytesMax)
+                              : PrefaultMemory(memory_ + touched_, kBlockBytesMax);
+  if (!backed) return false;
+  Push(base_ + touched_, kOrders - 1);
+  touched_ += kBlockBytesMax;
+  return true;
+}
+
 std::byte* ExtentArena::TakeBlock(unsigned order) {
   unsigned found = order;
   while (found < kOrders && free_[found] == nullptr) ++found;
   if (found == kOrders) {
-    if (touched_ == limit_ || !PrefaultMemory(memory_ + touched_, kBlockBytesMax)) return nullptr;
+    if (touched_ == limit_ || !Touch()) return nullptr;
     found = kOrders - 1;
-    Push(base_ + touched_, found);
-    touched_ += kBlockBytesMax;
   }
   auto* block = reinterpret_cast<std::byte*>(free_[found]);
   Remove(block, found);

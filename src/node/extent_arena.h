@@ -89,6 +89,7 @@ class ExtentArena {
     FreeBlock* previous;
   };
 
+  bool Touch();
   std::byte* TakeBlock(unsigned order);  // nullptr if no block of this order can be had
   void GiveBlock(std::byte* data, unsigned order);
   Extent LendBlock(std::size_t bytes_max, std::size_t bytes_min, bool touch);
