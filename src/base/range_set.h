@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <iterator>
 #include <map>
+#include <utility>
 
 #include "base/check.h"
 
@@ -48,9 +49,17 @@ class RangeSet {
     CHECK(Has(begin, bytes));
     const auto at = std::prev(ranges_.upper_bound(begin));
     const std::uint64_t end = at->second;
-    at->second = begin;
-    if (at->first == begin) ranges_.erase(at);
-    if (begin + bytes < end) ranges_.emplace(begin + bytes, end);
+    if (at->first < begin) {
+      at->second = begin;
+      if (begin + bytes < end) ranges_.emplace(begin + bytes, end);
+    } else if (begin + bytes < end) {
+      const auto behind = std::next(at);
+      auto node = ranges_.extract(at);  // not freed and allocated anew: taken bit by bit is usual
+      node.key() = begin + bytes;
+      ranges_.insert(behind, std::move(node));
+    } else {
+      ranges_.erase(at);
+    }
     bytes_ -= bytes;
   }
 

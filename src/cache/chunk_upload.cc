@@ -36,7 +36,10 @@ std::shared_ptr<pool::LentRange> ChunkUpload::TakeMemory(std::uint32_t bytes) {
   const std::uint64_t in_all = MemoryBytes();
   const bool whole = in_all <= kWholeBytesMax;
   if (whole && put_.empty() && rest_ == nullptr) rest_ = lent_->Take(in_all);
-  if (rest_ != nullptr) return rest_->Split(RoundUp(bytes, kStripBlockBytes));
+  if (rest_ != nullptr) {
+    const std::uint64_t part = RoundUp(bytes, kStripBlockBytes);
+    return part == rest_->bytes() ? std::exchange(rest_, nullptr) : rest_->Split(part);
+  }
   if (auto strip = lent_->Take(bytes, whole ? in_all : 0)) return strip;
   pieces_ = lent_->TakePieces(bytes);
   return nullptr;

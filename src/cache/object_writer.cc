@@ -165,7 +165,7 @@ void ObjectWriter::PutOn(std::span<const NodeId> nodes) {
 void ObjectWriter::PutOn(std::size_t index, NodeId node) {
   chunks_[index] = std::make_unique<ChunkUpload>(worker_, record_, index, node, changed_);
   for (std::size_t row = 0; row < retained_.size(); ++row)
-    chunks_[index]->Send(retained_[row], retained_crcs_[row][index]);
+    chunks_[index]->Send(retained_[row], retained_[row]->crc(index));
   if (layout_.rows() == 0) chunks_[index]->SendEmpty();
 }
 
@@ -372,18 +372,17 @@ void ObjectWriter::SendRow() {
   // waits.
   const bool more =
       rows_sent_ % kRowsPerSend != kRowsPerSend - 1 && rows_sent_ + 1 < layout_.rows();
-  std::vector<std::uint32_t> crcs(code.width());
   for (std::size_t i = 0; i < code.width(); ++i) {
     // A copy begins as the data strip does.
     const std::size_t known =
         i > 0 && code.data == 1 ? layout_.StripBytes(rows_sent_, 0) : std::size_t{0};
-    crcs[i] = coding::Crc32c({row_->strip(i) + known, layout_.StripBytes(rows_sent_, i) - known},
-                             known > 0 ? crcs[0] : 0);
-    if (chunks_[i] != nullptr) chunks_[i]->Send(row_, crcs[i], more);
+    row_->set_crc(
+        i, coding::Crc32c({row_->strip(i) + known, layout_.StripBytes(rows_sent_, i) - known},
+                          known > 0 ? row_->crc(0) : 0));
+    if (chunks_[i] != nullptr) chunks_[i]->Send(row_, row_->crc(i), more);
   }
   if (RetainsRows()) {
     retained_.push_back(row_);
-    retained_crcs_.push_back(std::move(crcs));
   }
   row_.reset();
   ++rows_sent_;

@@ -117,7 +117,6 @@ class ObjectWriter {
   std::size_t row_filled_ = 0;
   std::array<iovec, kCodeWidthMax> unfilled_{};
   std::vector<std::shared_ptr<Row>> retained_;  // all rows so far, while RetainsRows()
-  std::vector<std::vector<std::uint32_t>> retained_crcs_;
   std::uint64_t written_ = 0;
   std::uint64_t rows_sent_ = 0;
   int retries_ = 0;  // of chunks that nodes had no room for

@@ -69,6 +69,9 @@ class Row {
   std::uint64_t index() const { return index_; }
   std::uint32_t unit() const { return unit_; }
   std::byte* strip(std::size_t i) const { return strips_[i]; }
+  // CRC32C of the strip's bytes, once it was summed.
+  std::uint32_t crc(std::size_t i) const { return crcs_[i]; }
+  void set_crc(std::size_t i, std::uint32_t crc) { crcs_[i] = crc; }
   const std::shared_ptr<pool::LentRange>& lent(std::size_t i) const { return lent_[i]; }
   static std::size_t CountLent(const LentRanges& lent) {
     return static_cast<std::size_t>(std::count_if(
@@ -80,6 +83,7 @@ class Row {
   std::shared_ptr<RowWindow> window_;
   LentRanges lent_;
   std::array<std::byte*, kCodeWidthMax> strips_{};
+  std::array<std::uint32_t, kCodeWidthMax> crcs_{};
   std::size_t cost_;
   Buffer buffer_;
   std::uint64_t index_;

@@ -115,6 +115,7 @@ std::vector<policy::NodeForPlacement> Worker::NodesForPlacement(std::uint64_t by
 
 std::vector<std::uint32_t> Worker::HostsOf(std::span<const NodeId> nodes) {
   std::vector<std::uint32_t> hosts;
+  hosts.reserve(nodes.size());
   for (const NodeId node : nodes) hosts.push_back(links_.at(node).shared().host);
   return hosts;
 }
@@ -128,6 +129,7 @@ std::vector<NodeId> Worker::ChooseNodes(std::size_t count, std::uint64_t chunk_b
 std::vector<NodeId> Worker::ChooseHolders(const ObjectRecord& object, std::size_t count,
                                           std::uint64_t chunk_bytes) {
   std::vector<policy::NodeForPlacement> nodes;
+  nodes.reserve(object.width());
   for (std::size_t i = 0; i < object.width(); ++i) {
     if (pool::Link* const link = LinkTo(object.place(i)); link != nullptr)
       nodes.push_back(ForPlacement(*link, chunk_bytes));

@@ -1,9 +1,11 @@
 #include "coding/crc32c.h"
 
+#include <cpuid.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -64,6 +66,31 @@ TEST(Crc32c, MatchesTheDefinitionForEveryLengthAndAlignment) {
     const auto part = std::span(bytes).subspan(length % 64, length);
     ASSERT_EQ(Crc32c(part), SlowCrc32c(part)) << length << " bytes";
   }
+}
+
+// Whether upper halves of vector registers are in use, as the processor sees it; nothing if it does
+// not tell (XGETBV with ECX = 1, Intel SDM volume 1, 13.3).
+std::optional<bool> UpperHalvesInUse() {
+  constexpr unsigned kFromOsxsave = 1U << 27;
+  constexpr unsigned kTellsUse = 1U << 2;
+  constexpr unsigned kUpperHalves = 1U << 2 | 1U << 6;  // of YMM, of ZMM
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kFromOsxsave) == 0) return std::nullopt;
+  if (__get_cpuid_count(0xD, 1, &a, &b, &c, &d) == 0 || (a & kTellsUse) == 0) return std::nullopt;
+  asm volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(1));
+  return (a & kUpperHalves) != 0;
+}
+
+// All SSE code behind it would be slow.
+TEST(Crc32c, LeavesNoUpperHalvesOfRegistersInUse) {
+  const auto bytes = RandomBytes(100'000, 1);
+  Crc32c(bytes);
+  const std::optional<bool> in_use = UpperHalvesInUse();
+  if (!in_use) GTEST_SKIP() << "this processor does not tell";
+  EXPECT_FALSE(*in_use);
 }
 
 RC_GTEST_PROP(Crc32cProperty, AnySplitGivesTheSame, ()) {

@@ -38,6 +38,11 @@ std::size_t ChunkLocation::EncodedBytes() const {
 std::string EncodeChunkLocation(const ChunkLocation& location) {
   std::string out;
   out.reserve(location.EncodedBytes());
+  AppendChunkLocation(location, out);
+  return out;
+}
+
+void AppendChunkLocation(const ChunkLocation& location, std::string& out) {
   AppendNumber(static_cast<std::uint32_t>(location.strips.size()), out);
   for (const ChunkLocation::Strip& strip : location.strips) {
     AppendNumber(strip.crc, out);
@@ -47,7 +52,6 @@ std::string EncodeChunkLocation(const ChunkLocation& location) {
       AppendNumber(piece.bytes, out);
     }
   }
-  return out;
 }
 
 Result<ChunkLocation> ParseChunkLocation(std::string_view bytes) {

@@ -9,12 +9,12 @@
 // Thread-safety: values. Cost: 12 bytes per strip and 16 per piece; mostly a strip is one piece.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/result.h"
 
@@ -33,8 +33,9 @@ struct ChunkLocation {
     friend bool operator==(const Strip&, const Strip&) = default;
   };
 
-  std::vector<Strip> strips;
-  std::vector<Piece> pieces;
+  // Most chunks have one strip in one piece.
+  boost::container::small_vector<Strip, 1> strips;
+  boost::container::small_vector<Piece, 1> pieces;
 
   void AddStrip(std::uint32_t crc);
   // To the last strip; one with what it continues. REQUIRES: there is a strip.
@@ -48,6 +49,7 @@ struct ChunkLocation {
 };
 
 std::string EncodeChunkLocation(const ChunkLocation& location);
+void AppendChunkLocation(const ChunkLocation& location, std::string& out);
 // Errors: kProtocol.
 Result<ChunkLocation> ParseChunkLocation(std::string_view bytes);
 

@@ -83,7 +83,7 @@ std::string EncodeStoredChunk(const ChunkId& chunk, const ChunkMeta& meta,
   AppendNumber(chunk.index, out);
   AppendNumber(static_cast<std::uint32_t>(ChunkMetaBytes(meta.key.size())), out);
   AppendChunkMeta(meta, out);
-  out += EncodeChunkLocation(location);
+  AppendChunkLocation(location, out);
   return out;
 }
 
