@@ -83,7 +83,7 @@ struct Settings {
   std::uint64_t EffectiveParityMin() const;
 };
 
-// Large enough for several reads and writes at full speed: a row of 10+2 is 1.5 MiB.
+// Large enough for several reads and writes at full speed: a row of 10+2 is 768 KiB.
 inline constexpr std::uint64_t kMemoryPerThread = 32 * kMiB;
 // One row of the widest code.
 inline constexpr std::uint64_t kMemoryPerThreadMin = 4 * kMiB;

@@ -8,9 +8,9 @@
 
 namespace infinicache {
 
-// The unit of coding, checksum and transfer. 128 KiB keeps a 10+2 stripe (1.5 MiB) within a 2 MiB
-// L2 cache while the per-strip cost (one frame, one system call each side) stays below a tenth of
-// the copy itself.
+// The unit of coding, checksum and transfer. Wide codes have shorter ones, so that a row stays in
+// the L2 cache. At 64 KiB the per-strip cost (one frame, one system call each side) is still below
+// a tenth of the copy itself.
 inline constexpr std::size_t kStripBytesMax = 128 * kKiB;
 
 // So far behind the start of a page lie strips in memory, of nodes and of the proxy. They are

@@ -34,7 +34,7 @@ class SpliceRelay final : public pool::FrameSink {
  public:
   // Below this copying is cheaper: a strip has its fixed cost in system calls.
   static constexpr std::uint64_t kObjectBytesMin = 512 * kKiB;
-  static constexpr std::uint64_t kRowsPerBatch = 8;
+  static constexpr std::uint64_t kRowsPerBatch = 16;
 
   struct Outcome {
     bool started = false;           // the head is sent
