@@ -14,7 +14,7 @@
 namespace infinicache::cache {
 namespace {
 
-constexpr std::uint64_t kRowBytes = 10 * 128 * kKiB;
+constexpr std::uint64_t kRowBytes = 10 * 64 * kKiB;  // of 10+2
 
 // A write of which a test decides how far it goes.
 class Upload {
@@ -72,6 +72,21 @@ TEST(ObjectWriter, PlacesTheChunksOnDistinctNodesAndCountsTheWrite) {
   EXPECT_EQ(cluster.stats().writes_degraded, 0U);
 }
 
+// A decoded row is read again when it is sent, and should still be in the L2 cache.
+TEST(ObjectWriter, ARowOfAWideCodeHasShorterStrips) {
+  for (const auto& [code, strip_bytes] :
+       {std::pair{coding::Code{10, 2}, 64 * kKiB}, std::pair{coding::Code{4, 2}, 128 * kKiB}}) {
+    ClusterForTest cluster({.cache = {.code = code}});
+    ObjectWriter writer(cluster.worker(), "key", 20'000'000);
+    ASSERT_TRUE(cluster.Run(writer.Begin()));
+    const auto row = cluster.Run(writer.Next());
+    ASSERT_TRUE(row);
+    std::uint64_t bytes = 0;
+    for (const iovec& piece : *row) bytes += piece.iov_len;
+    EXPECT_EQ(bytes, code.data * strip_bytes);
+  }
+}
+
 TEST(ObjectWriter, AWriteThatIsGivenUpLeavesNothingBehind) {
   ClusterForTest cluster;
   for (const std::size_t size : {1'000UL, 300'000UL, 2'000'000UL, 20'000'000UL}) {
@@ -99,9 +114,9 @@ TEST(ObjectWriter, AFinishedWriteThatIsNotCommittedLeavesNothingBehind) {
 TEST(ObjectWriter, ANodeThatFailsWhileAllRowsAreAtHandIsReplaced) {
   ClusterForTest cluster;
   cluster.platform().reviving = false;
-  const std::string value = ContentForTest(1, 4 * kRowBytes);
+  const std::string value = ContentForTest(1, 8 * kRowBytes);
   Upload upload(cluster, value);
-  ASSERT_TRUE(upload.Send(3 * kRowBytes));
+  ASSERT_TRUE(upload.Send(6 * kRowBytes));
   cluster.Kill(NodeId(0));
   cluster.Kill(NodeId(1));
   const auto object = upload.Finish();
@@ -114,12 +129,12 @@ TEST(ObjectWriter, ANodeThatFailsWhileAllRowsAreAtHandIsReplaced) {
 
 TEST(ObjectWriter, ANodeThatFailsLaterIsLeftOutAndItsChunkRepairedAfterTheCommit) {
   ClusterForTest cluster;
-  const std::string value = ContentForTest(1, 6 * kRowBytes);
+  const std::string value = ContentForTest(1, 12 * kRowBytes);
   std::size_t degraded = 0;
   // A node is killed that has a chunk of it, most likely.
   while (degraded == 0) {
     Upload upload(cluster, value);
-    ASSERT_TRUE(upload.Send(5 * kRowBytes));
+    ASSERT_TRUE(upload.Send(10 * kRowBytes));
     cluster.Kill(NodeId(2));
     const auto object = upload.Finish();
     ASSERT_TRUE(object) << object.error().message;
@@ -151,9 +166,9 @@ TEST(ObjectWriter, AChunkLostBetweenTheWriteAndTheCommitIsRepaired) {
 TEST(ObjectWriter, FailsWhenMoreNodesFailThanParityAllowsAndLeavesNothing) {
   ClusterForTest cluster;
   cluster.platform().reviving = false;
-  const std::string value = ContentForTest(1, 8 * kRowBytes);
+  const std::string value = ContentForTest(1, 16 * kRowBytes);
   Upload upload(cluster, value);
-  ASSERT_TRUE(upload.Send(5 * kRowBytes));
+  ASSERT_TRUE(upload.Send(10 * kRowBytes));
   for (std::uint32_t i = 0; i < 4; ++i) cluster.Kill(NodeId(i));  // 10 live; 11 are needed
   const auto object = upload.Finish();
   ASSERT_FALSE(object);

@@ -21,7 +21,7 @@ namespace {
 using std::chrono::milliseconds;
 using Outcome = SendResult::Outcome;
 
-constexpr std::uint64_t kRowBytes = 10 * 128 * kKiB;  // one full row of 10+2
+constexpr std::uint64_t kTwoRowsBytes = 2 * 10 * 64 * kKiB;  // full rows of 10+2
 
 ClusterForTest::Options WithoutRepair() {
   ClusterForTest::Options options;
@@ -54,8 +54,9 @@ TEST_P(SizeTest, ComesBackAsItWasWholeAndInParts) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, SizeTest,
                          testing::Values(0, 1, 63, 64, 65, 128 * kKiB - 1, 128 * kKiB,
-                                         128 * kKiB + 1, kMiB - 1, kMiB, kMiB + 1, kRowBytes - 1,
-                                         kRowBytes, kRowBytes + 1, 5'000'000, 20'000'000));
+                                         128 * kKiB + 1, kMiB - 1, kMiB, kMiB + 1,
+                                         kTwoRowsBytes - 1, kTwoRowsBytes, kTwoRowsBytes + 1,
+                                         5'000'000, 20'000'000));
 
 class LossTest : public testing::TestWithParam<std::uint64_t> {};
 
