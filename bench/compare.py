@@ -5,7 +5,7 @@ Servers and client share one core in a network namespace of their own (see isola
 so that the figures are CPU cost and hardly noise. For each round, each row (operation and size) is
 measured on each server in turn, in rotated order, so that a change of the machine's mood hits all.
 
-    compare.py                          everything, 5 rounds, about 6 minutes
+    compare.py                          everything, 11 rounds, about 6 minutes
     compare.py --gate bench/gate.json   and fail below the floors
     compare.py --only get:10MB,set:1MB --servers ours,redis --rounds 3
 """
@@ -44,9 +44,9 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build/release",
                         help="build folder (or its bin/) with our programs and load_client")
-    parser.add_argument("--rounds", type=int, help="rounds (5; --quick 2, --smoke 1)")
-    parser.add_argument("--seconds", type=float, help="measured time per cell (0.7; --smoke 0.05)")
-    parser.add_argument("--quick", action="store_true", help="2 rounds, sizes 100KB to 10MB")
+    parser.add_argument("--rounds", type=int, help="rounds (11; --quick 3, --smoke 1)")
+    parser.add_argument("--seconds", type=float, help="measured time per cell (0.5; --smoke 0.05)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, sizes 100KB to 10MB")
     parser.add_argument("--smoke", action="store_true",
                         help="does it still run? No root, no figures worth anything")
     parser.add_argument("--only", help="rows: get:10MB,set:1MB (get and set alone mean all sizes)")
@@ -66,9 +66,9 @@ def parse_arguments() -> argparse.Namespace:
                         help="perf record of every cell of ours, into this folder")
     options = parser.parse_args()
     if options.rounds is None:
-        options.rounds = 1 if options.smoke else 2 if options.quick else 5
+        options.rounds = 1 if options.smoke else 3 if options.quick else 11
     if options.seconds is None:
-        options.seconds = 0.05 if options.smoke else 0.7
+        options.seconds = 0.05 if options.smoke else 0.5
     options.servers = options.servers.split(",")
     unknown = set(options.servers) - set(SERVERS)
     if unknown or options.rounds < 1 or options.seconds <= 0:

@@ -1,7 +1,9 @@
 """From single measurements to medians, ratios, tables and the verdict of the gate.
 
 `Results` holds, per row (operation, size) and server, one measurement per round. A ratio is always
-the peer's CPU seconds per GB over ours, each the median of its rounds: above 1, ours is cheaper.
+the peer's CPU seconds per GB over ours: above 1, ours is cheaper. It is the median of the ratios
+within each round, in which both were measured within seconds: from round to round the machine's
+speed changes by more than what is to be seen.
 """
 
 import json
@@ -65,12 +67,15 @@ class Results:
 
     def ratio(self, row: Row, peer: str) -> float | None:
         """The peer's cost over ours; None if one of the two was not measured."""
-        theirs, ours = self.cost(row, peer), self.cost(row, OURS)
-        return theirs / ours if theirs and ours else None
+        return self._median_ratio(row, peer, OURS)
 
     def degraded_over_healthy(self, row: Row) -> float | None:
-        degraded, healthy = self.cost(row, DEGRADED), self.cost(row, OURS)
-        return degraded / healthy if degraded and healthy else None
+        return self._median_ratio(row, DEGRADED, OURS)
+
+    def _median_ratio(self, row: Row, server: str, base: str) -> float | None:
+        pairs = zip(self.of(row, server), self.of(row, base), strict=False)
+        ratios = [a.cpu_per_gb / b.cpu_per_gb for a, b in pairs if b.cpu_per_gb > 0]
+        return statistics.median(ratios) if ratios else None
 
     def servers(self) -> list[str]:
         seen = dict.fromkeys(server for _, server in self.cells)
