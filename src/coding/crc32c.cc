@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/map_memory.h"
+
 namespace infinicache::coding {
 namespace {
 
@@ -20,18 +22,31 @@ void EndWideCode() {
   if (has_avx) ClearUpperHalves();
 }
 
+// Of what was written long ago the first bytes of each page are waited for: processors fetch ahead
+// within a page. So a page is summed while the beginning of the next one is fetched. Measured on an
+// Intel Xeon with a 2 MiB L2 cache, strips of 64 KiB: 14.8 GB/s in place of 11.8 from memory, 69 in
+// place of 80 from the cache.
+constexpr std::size_t kStepBytes = kPageBytes;
+constexpr std::size_t kFetchedBytes = 1 * kKiB;
+
+void Fetch(std::span<const std::byte> bytes) {
+  constexpr std::size_t kLineBytes = 64;
+  for (std::size_t at = 0; at < bytes.size(); at += kLineBytes)
+    _mm_prefetch(bytes.data() + at, _MM_HINT_T1);
+}
+
 }  // namespace
 
 std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t seed) {
-  // ISA-L counts bytes in an int, and leaves the standard's inversion before and after to us.
-  constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+  // ISA-L leaves the standard's inversion before and after to us.
   std::uint32_t state = ~seed;
   while (!bytes.empty()) {
-    const auto piece = bytes.first(std::min(bytes.size(), kPieceBytesMax));
+    const auto step = bytes.first(std::min(bytes.size(), kStepBytes));
+    bytes = bytes.subspan(step.size());
+    Fetch(bytes.first(std::min(bytes.size(), kFetchedBytes)));
     // The parameter lacks a const; the function only reads.
-    auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(piece.data()));
-    state = crc32_iscsi(data, static_cast<int>(piece.size()), state);
-    bytes = bytes.subspan(piece.size());
+    auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(step.data()));
+    state = crc32_iscsi(data, static_cast<int>(step.size()), state);
   }
   EndWideCode();
   return ~state;
