@@ -19,8 +19,8 @@ constexpr std::uint64_t Bit(std::size_t chunk) {
   return std::uint64_t{1} << chunk;
 }
 
-// What is verified and decoded at once of each strip: a row of that is in the cache still.
-constexpr std::size_t kPartBytes = 16 * kKiB;
+// What is verified and decoded at once of each strip: a row of that is in the L1 cache still.
+constexpr std::size_t kPartBytes = 2 * kKiB;
 
 // Where the batch at `done` bytes ends. The bytes of a batch begin a socket buffer, at the start of
 // a page, and a client receives them, most likely, so many bytes behind the start of a page as were
@@ -221,12 +221,16 @@ bool MappedReader::VerifyAndReconstruct(std::uint64_t row,
   const std::uint64_t missing = (Bit(layout.code.data) - 1) & ~present;
   const coding::Codec& codec = worker_.CodecFor(layout.code);
   std::array<std::uint32_t, kCodeWidthMax> crcs{};
+  const auto first = static_cast<std::size_t>(std::countr_zero(verified_));
   for (std::size_t at = 0; at < unit; at += kPartBytes) {
     const std::size_t bytes = std::min(kPartBytes, unit - at);
-    for (std::size_t i = 0; i < record_->width(); ++i) {
+    for (std::uint64_t left = verified_; left != 0;) {
+      const auto i = static_cast<std::size_t>(std::countr_zero(left));
+      left &= left - 1;
+      const std::byte* const next =
+          left != 0 ? strips[std::countr_zero(left)] : strips[first] + bytes;
       const std::size_t end = std::min<std::size_t>(layout.StripBytes(row, i), at + bytes);
-      if ((verified_ & Bit(i)) != 0 && at < end)
-        crcs[i] = coding::Crc32c({strips[i], end - at}, crcs[i]);
+      if (at < end) crcs[i] = coding::Crc32c({strips[i], end - at}, crcs[i], {next, kPartBytes});
     }
     codec.Reconstruct(std::span(strips).first(record_->width()), present, missing, bytes);
     for (std::size_t i = 0; i < record_->width(); ++i) strips[i] += bytes;

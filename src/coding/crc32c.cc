@@ -29,21 +29,23 @@ void EndWideCode() {
 constexpr std::size_t kStepBytes = kPageBytes;
 constexpr std::size_t kFetchedBytes = 1 * kKiB;
 
-void Fetch(std::span<const std::byte> bytes) {
+void FetchBeginning(std::span<const std::byte> bytes) {
   constexpr std::size_t kLineBytes = 64;
-  for (std::size_t at = 0; at < bytes.size(); at += kLineBytes)
+  const std::size_t fetched = std::min(bytes.size(), kFetchedBytes);
+  for (std::size_t at = 0; at < fetched; at += kLineBytes)
     _mm_prefetch(bytes.data() + at, _MM_HINT_T1);
 }
 
 }  // namespace
 
-std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t seed) {
+std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t seed,
+                     std::span<const std::byte> next) {
   // ISA-L leaves the standard's inversion before and after to us.
   std::uint32_t state = ~seed;
   while (!bytes.empty()) {
     const auto step = bytes.first(std::min(bytes.size(), kStepBytes));
     bytes = bytes.subspan(step.size());
-    Fetch(bytes.first(std::min(bytes.size(), kFetchedBytes)));
+    FetchBeginning(bytes.empty() ? next : bytes);
     // The parameter lacks a const; the function only reads.
     auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(step.data()));
     state = crc32_iscsi(data, static_cast<int>(step.size()), state);

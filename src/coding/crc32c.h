@@ -16,6 +16,8 @@ namespace infinicache::coding {
 
 // The CRC of `bytes`; with `seed`, of the bytes whose CRC is `seed` followed by `bytes`:
 // Crc32c(b, Crc32c(a)) == Crc32c(a || b). Any length, any alignment. Crc32c of nothing is 0.
-std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t seed = 0);
+// The beginning of `next` is fetched into the cache meanwhile: what will be summed after this.
+std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t seed = 0,
+                     std::span<const std::byte> next = {});
 
 }  // namespace infinicache::coding
