@@ -212,7 +212,8 @@ def compare(options: argparse.Namespace) -> int:
     print(f"\n{detail_table(results)}\n\n{ratio_table(results)}")
     print("\nCPU s/GB: CPU seconds of client and all server processes per GB of object data, "
           "median of the rounds.\n"
-          "Ratios: the peer's CPU s/GB over ours; above 1, ours is cheaper.")
+          "Ratios: the peer's CPU s/GB over ours, median of those within each round; "
+          "above 1, ours is cheaper.")
     for name, ratio in kernel.items():
         print(f"coding kernel {name}: {ratio:.2f}x ISA-L")
     if options.markdown:

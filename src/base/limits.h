@@ -9,8 +9,8 @@
 namespace infinicache {
 
 // The unit of coding, checksum and transfer. Wide codes have shorter ones, so that a row stays in
-// the L2 cache. At 64 KiB the per-strip cost (one frame, one system call each side) is still below
-// a tenth of the copy itself.
+// the L2 cache. What a strip costs beside its bytes over a link (one frame, one system call each
+// side) did not show at 64 KiB either (docs/adr/0022-short-strips-for-wide-codes.md).
 inline constexpr std::size_t kStripBytesMax = 128 * kKiB;
 
 // So far behind the start of a page lie strips in memory, of nodes and of the proxy. They are

@@ -381,9 +381,7 @@ void ObjectWriter::SendRow() {
                           known > 0 ? row_->crc(0) : 0));
     if (chunks_[i] != nullptr) chunks_[i]->Send(row_, row_->crc(i), more);
   }
-  if (RetainsRows()) {
-    retained_.push_back(row_);
-  }
+  if (RetainsRows()) retained_.push_back(row_);
   row_.reset();
   ++rows_sent_;
 }
